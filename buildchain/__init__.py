@@ -1,0 +1,1 @@
+"""Build the MetalK8s ISO: see docs/explanation for how the modules fit together."""
