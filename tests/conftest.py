@@ -1,0 +1,25 @@
+"""What holds for every test: a missing program is a reported skip by hand, and a failure in CI."""
+
+import os
+
+import pytest
+
+from buildchain import command
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    missing = sorted(
+        program for marker in item.iter_markers("tools") for program in marker.args if not command.is_installed(program)
+    )
+    if not missing:
+        return
+    reason = f"not installed: {', '.join(missing)} (./doit.sh deps)"
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _plain_umask() -> None:
+    """A test that changes the umask does it in a process of its own."""
+    os.umask(0o022)
