@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from buildchain import errors
 
-_KEPT = ("PATH", "HOME", "TMPDIR", "XDG_RUNTIME_DIR", "LD_LIBRARY_PATH")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY")
+_KEPT = ("PATH", "HOME", "TMPDIR", "XDG_RUNTIME_DIR", "LD_LIBRARY_PATH", *_PROXIES)
 _FIXED = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 Argument = str | pathlib.Path
