@@ -1,0 +1,298 @@
+"""DEB packages: choose them with apt's own solver, and index them as a repository.
+
+Resolving runs `apt-get` in a folder of its own with a configuration of its own, so that neither the host's sources,
+nor its keys, nor its installed packages have a say (apt.conf(5)).
+
+    Request ──apt-get --print-uris──▶ Package…          resolve: the only step that asks an archive
+    Package… + store ──▶ Packages, Release, InRelease   index: a function of the packages, the key and a date
+
+The repository is a flat one (sources.list(5): the suite is `./`), because the folders of the other kind,
+`dists/SUITE/COMPONENT/binary-ARCH/by-hash/SHA256`, are too deep for ISO-9660.
+"""
+
+import dataclasses
+import datetime
+import email.utils
+import pathlib
+import re
+import urllib.parse
+from collections.abc import Iterable, Mapping, Sequence
+
+from buildchain import command, compression, digest, errors, lock, manifest, signing, store, tree
+
+_CONFIGURATION = """\
+#clear APT;
+Dir "{root}";
+Dir::State::status "{root}/var/lib/dpkg/status";
+Dir::Etc::Trusted "/nonexistent";
+Dir::Etc::TrustedParts "/nonexistent";
+APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
+APT::Install-Recommends "false";
+APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
+Acquire::Languages "none";
+Acquire::Retries "3";
+Acquire::ForceHash "sha256";
+"""
+# ForceHash: without it apt prints MD5 sums, and none at all for the security archive.
+
+_FOLDERS = (
+    "etc/apt/apt.conf.d",
+    "etc/apt/preferences.d",
+    "etc/apt/sources.list.d",
+    "var/lib/apt/lists/partial",
+    "var/cache/apt/archives/partial",
+    "var/lib/dpkg",
+)
+
+_URI_LINE = re.compile(r"^'(?P<url>\S+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$", re.MULTILINE)
+
+_KEPT = "kept"
+"""Label and folder of the repository that holds what a partial update must not move."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """An archive and the base URL of its mirror."""
+
+    archive: manifest.Archive
+    url: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Apt:
+    """A private apt that has read its indexes; `names` are all packages they offer."""
+
+    root: pathlib.Path
+    sources: tuple[Source, ...]
+    kept: Mapping[digest.Digest, lock.Package]
+
+    def run(self, *argv: str, hint: str = "") -> str:
+        """Run one of apt's programs inside this configuration."""
+        environment = {"APT_CONFIG": str(self.root / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
+        return command.run(argv, environment=environment, hint=hint).decode(errors="replace")
+
+    def indexes(self) -> list[lock.Index]:
+        """The indexes that were read, by digest and date."""
+        found = []
+        for source in self.sources:
+            content = (self.root / "var/lib/apt/lists" / _list_name(source)).read_bytes()
+            date = re.search(rb"^Date: *(.+?)\s*$", content, re.MULTILINE)
+            if not date:
+                raise errors.BuildchainError(f"archive {source.archive.name}", "its InRelease has no Date")
+            moment = email.utils.parsedate_to_datetime(date[1].decode())
+            index = lock.Index(
+                source.archive.name, source.archive.suite, digest.Digest.of_bytes(content), int(moment.timestamp())
+            )
+            found.append(index)
+        return found
+
+
+def open_apt(
+    directory: pathlib.Path,
+    sources: Sequence[Source],
+    architecture: str,
+    *,
+    ca_bundle: str | None = None,
+    kept: Sequence[lock.Package] = (),
+    packages: store.Store | None = None,
+) -> Apt:
+    """Make a private apt below `directory` and let it read its sources.
+
+    Arguments:
+        kept:     packages that shall win over any other version; their files are in the store `packages`.
+
+    Raises:
+        ResolveError: an index is missing, expired, unsigned, or signed by none of the declared keys.
+    """
+    root = directory.resolve()
+    for folder in _FOLDERS:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "var/lib/dpkg/status").write_bytes(b"")
+    configuration = _CONFIGURATION.format(root=root, architecture=architecture)
+    if ca_bundle:
+        configuration += f'Acquire::https::CAInfo "{ca_bundle}";\n'
+    (root / "apt.conf").write_text(configuration)
+    stanzas = [_source_stanza(source, root) for source in sources]
+    if kept and packages:
+        stanzas.append(_keep(root, kept, packages))
+    (root / "etc/apt/sources.list.d/archives.sources").write_text("\n".join(stanzas))
+    apt = Apt(root, tuple(sources), {package.content.digest: package for package in kept})
+    try:
+        apt.run("apt-get", "update", "-q")
+    except errors.ToolError as error:
+        names = ", ".join(source.archive.name for source in sources)
+        hint = "Check the mirror (DEBIAN_MIRROR and the like in .env) and the keys in distribution.yaml."
+        raise errors.ResolveError(f"archives {names}", _apt_messages(error.output), hint) from error
+    return apt
+
+
+def resolve(apt: Apt, request: lock.Request) -> lock.PackageSet:
+    """Choose the closure of a request.
+
+    Raises:
+        ResolveError: a package is unknown, or no set of versions satisfies all dependencies; in apt's own words.
+    """
+    wanted = [word for word in request.words if not word.startswith("-")]
+    try:
+        printed = apt.run("apt-get", "install", "--yes", "--print-uris", *wanted)
+    except errors.ToolError as error:
+        hint = "Mend the package list in distribution.yaml or in the image's recipe."
+        raise errors.ResolveError(request.name, _apt_messages(error.output), hint) from error
+    chosen = [_Chosen.parse(match) for match in _URI_LINE.finditer(printed)]
+    known = _stanzas(apt, chosen)
+    packages = [apt.kept.get(each.content.digest) or _package(apt, each, known) for each in chosen]
+    dropped = set(request.without)
+    unknown = dropped - {package.name for package in packages}
+    if unknown:
+        why = f"`without` names packages that are not in the closure: {', '.join(sorted(unknown))}"
+        raise errors.ResolveError(request.name, why, "Remove these names from the recipe.")
+    left = tuple(sorted(package for package in packages if package.name not in dropped))
+    return lock.PackageSet(request.name, request.architecture, request.words, left)
+
+
+def index(
+    packages: Sequence[lock.Package],
+    source: store.Store,
+    *,
+    name: str,
+    label: str,
+    epoch: int,
+    signer: signing.Signer,
+) -> tree.Tree:
+    """Index packages as a flat, signed repository.
+
+    Arguments:
+        name:  suite and code name of the repository.
+        label: `Label:`, for pins (apt_preferences(5)).
+        epoch: `Date:` of the Release, and the time of its signature.
+
+    Returns:
+        The repository's tree: pool/, Packages, Packages.gz, by-hash/, Release, InRelease.
+    """
+    listing = index_text(packages, source)
+    indexes = {"Packages": listing, "Packages.gz": compression.gzip_bytes(listing)}
+    architectures = sorted({package.architecture for package in packages} - {"all"})
+    release = _release_text(indexes, name, label, architectures, epoch)
+    texts = {**indexes, "Release": release, "InRelease": signer.clearsign(release, epoch)}
+    entries = [tree.File(path, source.add_bytes(text)) for path, text in texts.items()]
+    for text in indexes.values():
+        content = source.add_bytes(text)
+        entries.append(tree.File(f"by-hash/SHA256/{content.digest.hex}", content))
+    entries += [tree.File(pool_path(package), package.content) for package in packages]
+    return tree.build(entries)
+
+
+def index_text(packages: Iterable[lock.Package], source: store.Store) -> bytes:
+    """The `Packages` index: each package's control file with its place, size and digest (deb822(5))."""
+    stanzas = []
+    for package in sorted(packages, key=lambda package: (package.name, package.architecture, package.version)):
+        fields = (
+            f"Filename: {pool_path(package)}",
+            f"Size: {package.content.size}",
+            f"SHA256: {package.content.digest.hex}",
+        )
+        stanzas.append(_control(package, source).rstrip("\n") + "\n" + "\n".join(fields) + "\n")
+    return "\n".join(stanzas).encode()
+
+
+def pool_path(package: lock.Package) -> str:
+    """Where a package stands in its repository."""
+    return f"pool/{pathlib.PurePosixPath(package.path).name}"
+
+
+def _control(package: lock.Package, source: store.Store) -> str:
+    from debian import arfile, debfile
+
+    try:
+        with source.open(package.content.digest) as stream:
+            content = debfile.DebFile(fileobj=stream).control.get_content("control", encoding="utf-8")
+    except (debfile.DebError, arfile.ArError, OSError, ValueError, EOFError) as error:
+        raise errors.BuildchainError(f"package {package.key}", f"its control file cannot be read: {error}") from error
+    return content or ""
+
+
+def _release_text(
+    indexes: Mapping[str, bytes], name: str, label: str, architectures: Sequence[str], epoch: int
+) -> bytes:
+    date = email.utils.format_datetime(datetime.datetime.fromtimestamp(epoch, datetime.UTC), usegmt=False)
+    lines = [
+        "Origin: MetalK8s",
+        f"Label: {label}",
+        f"Suite: {name}",
+        f"Codename: {name}",
+        f"Date: {date.replace('+0000', 'UTC')}",
+        "Acquire-By-Hash: yes",
+        f"Architectures: {' '.join(['all', *architectures])}",
+        "SHA256:",
+    ]
+    lines += [f" {digest.Digest.of_bytes(text).hex} {len(text):16d} {path}" for path, text in sorted(indexes.items())]
+    return ("\n".join(lines) + "\n").encode()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Chosen:
+    """A line of `--print-uris`: what apt would download."""
+
+    url: str
+    content: digest.Descriptor
+
+    @classmethod
+    def parse(cls, match: re.Match[str]) -> "_Chosen":
+        return cls(match["url"], digest.Descriptor(digest.Digest(match["sha256"]), int(match["size"])))
+
+
+def _stanzas(apt: Apt, chosen: Sequence[_Chosen]) -> dict[str, Mapping[str, str]]:
+    """The index stanzas of the chosen packages, by SHA-256."""
+    from debian import deb822
+
+    names = {pathlib.PurePosixPath(urllib.parse.unquote(each.url)).name.split("_")[0] for each in chosen}
+    shown = apt.run("apt-cache", "show", *sorted(names)) if names else ""
+    return {stanza["SHA256"]: stanza for stanza in deb822.Packages.iter_paragraphs(shown.splitlines(), use_apt_pkg=False)}
+
+
+def _package(apt: Apt, chosen: _Chosen, known: Mapping[str, Mapping[str, str]]) -> lock.Package:
+    stanza = known[chosen.content.digest.hex]
+    archive = next(each.archive for each in apt.sources if chosen.url.startswith(f"{each.url}/"))
+    return lock.Package(
+        name=stanza["Package"],
+        architecture=stanza["Architecture"],
+        version=stanza["Version"],
+        source=stanza.get("Source", stanza["Package"]).split(" ")[0],
+        archive=archive.name,
+        path=stanza["Filename"],
+        content=chosen.content,
+    )
+
+
+def _source_stanza(source: Source, root: pathlib.Path) -> str:
+    archive = source.archive
+    keyring = root / f"{archive.name}.asc"
+    keyring.write_bytes(b"".join(key.read_bytes() for key in archive.keys))
+    components = " ".join(archive.components)
+    return f"Types: deb\nURIs: {source.url}\nSuites: {archive.suite}\nComponents: {components}\nSigned-By: {keyring}\n"
+
+
+def _keep(root: pathlib.Path, kept: Sequence[lock.Package], packages: store.Store) -> str:
+    """A local repository of what must not move, preferred to every archive (apt_preferences(5)): its sources stanza."""
+    folder = root / _KEPT
+    folder.mkdir()
+    listing = index_text(kept, packages)
+    (folder / "Packages").write_bytes(listing)
+    (folder / "Release").write_bytes(_release_text({"Packages": listing}, _KEPT, _KEPT, [], 0))
+    (root / "etc/apt/preferences.d/kept").write_text(f"Package: *\nPin: release l={_KEPT}\nPin-Priority: 1001\n")
+    # Trusted, since this folder is private and holds only what the lock already vouches for.
+    return f"Types: deb\nURIs: file:{folder}\nSuites: ./\nTrusted: yes\n"
+
+
+def _list_name(source: Source) -> str:
+    """The name apt gives a downloaded InRelease in its lists folder (apt's URItoFileName)."""
+    location = urllib.parse.urlsplit(source.url)
+    path = f"{location.netloc.rsplit('@', 1)[-1]}{location.path}/dists/{source.archive.suite}/InRelease"
+    return urllib.parse.quote(path, safe="/:+~,").replace("_", "%5f").replace("/", "_")
+
+
+def _apt_messages(output: str) -> str:
+    lines = [line for line in output.splitlines() if re.match(r"[EW]:| ", line)]
+    return "\n".join(["apt says", *(f"  {line.strip()}" for line in lines or output.splitlines()[-10:])])
