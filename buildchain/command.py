@@ -58,6 +58,22 @@ def run(
     return done.stdout
 
 
+def call(argv: Sequence[Argument], *, environment: Mapping[str, str] | None = None, hint: str = "") -> None:
+    """Run a program for its effect in the user's own environment, its output going where ours goes.
+
+    Raises:
+        ToolError: the program is missing or its exit code is not 0.
+    """
+    texts = [str(argument) for argument in argv]
+    try:
+        done = subprocess.run(texts, check=False, env={**os.environ, **(environment or {})})
+    except FileNotFoundError as error:
+        raise errors.ToolError(texts, "not found on this machine", hint or _install_hint(texts[0])) from error
+    if done.returncode != 0:
+        why = f"failed with exit code {done.returncode}: {' '.join(texts)}"
+        raise errors.ToolError(texts, why, hint, exit_code=done.returncode)
+
+
 def is_installed(program: str) -> bool:
     """Whether a program of this name is in PATH."""
     return shutil.which(program) is not None

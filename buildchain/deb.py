@@ -10,11 +10,13 @@ The repository is a flat one (sources.list(5): the suite is `./`), because the f
 `dists/SUITE/COMPONENT/binary-ARCH/by-hash/SHA256`, are too deep for ISO-9660.
 """
 
+import collections
 import dataclasses
 import datetime
 import email.utils
 import pathlib
 import re
+import tempfile
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -152,6 +154,49 @@ def resolve(apt: Apt, request: lock.Request) -> lock.PackageSet:
     return lock.PackageSet(request.name, request.architecture, request.words, left)
 
 
+def resolve_all(
+    requests: Sequence[lock.Request],
+    sources: Mapping[str, Source],
+    *,
+    ca_bundle: str | None = None,
+    kept: Sequence[lock.Package] = (),
+    packages: store.Store | None = None,
+) -> lock.Lock:
+    """Choose the closures of all requests, with one private apt for each architecture and set of archives.
+
+    Raises:
+        ResolveError: with what is wrong with every request.
+    """
+    groups: dict[tuple[str, tuple[str, ...]], list[lock.Request]] = collections.defaultdict(list)
+    for request in requests:
+        groups[request.architecture, request.archives].append(request)
+    indexes: set[lock.Index] = set()
+    sets: list[lock.PackageSet] = []
+    problems: list[errors.ResolveError] = []
+    for (architecture, archives), members in sorted(groups.items()):
+        with tempfile.TemporaryDirectory(prefix="apt-") as directory:
+            chosen = [sources[name] for name in archives]
+            apt = open_apt(
+                pathlib.Path(directory), chosen, architecture, ca_bundle=ca_bundle, kept=kept, packages=packages
+            )
+            indexes |= set(apt.indexes())
+            for request in members:
+                try:
+                    sets.append(resolve(apt, request))
+                except errors.ResolveError as error:
+                    problems.append(error)
+    if problems:
+        raise _joined(problems)
+    return lock.Lock(tuple(sorted(indexes)), tuple(sorted(sets, key=lambda each: each.name)))
+
+
+def _joined(problems: Sequence[errors.ResolveError]) -> errors.ResolveError:
+    if len(problems) == 1:
+        return problems[0]
+    why = "\n".join(f"{problem.what}: {problem.why}" for problem in problems)
+    return errors.ResolveError(f"{len(problems)} package sets", f"cannot be resolved\n{why}", problems[0].hint)
+
+
 def index(
     packages: Sequence[lock.Package],
     source: store.Store,
@@ -249,7 +294,9 @@ def _stanzas(apt: Apt, chosen: Sequence[_Chosen]) -> dict[str, Mapping[str, str]
 
     names = {pathlib.PurePosixPath(urllib.parse.unquote(each.url)).name.split("_")[0] for each in chosen}
     shown = apt.run("apt-cache", "show", *sorted(names)) if names else ""
-    return {stanza["SHA256"]: stanza for stanza in deb822.Packages.iter_paragraphs(shown.splitlines(), use_apt_pkg=False)}
+    return {
+        stanza["SHA256"]: stanza for stanza in deb822.Packages.iter_paragraphs(shown.splitlines(), use_apt_pkg=False)
+    }
 
 
 def _package(apt: Apt, chosen: _Chosen, known: Mapping[str, Mapping[str, str]]) -> lock.Package:

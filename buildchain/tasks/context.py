@@ -1,0 +1,106 @@
+"""What every task creator needs to know: settings, intent, lock, and where things stand. Loaded once."""
+
+import dataclasses
+import functools
+import hashlib
+import os
+import pathlib
+
+from buildchain import errors, image, lock, manifest, mirrors, settings, signing, source, store, version
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """The values of one run; what costs time is computed when it is first asked for."""
+
+    settings: settings.Settings
+    version: version.Version
+    manifest: manifest.Manifest
+    recipes: dict[str, image.Recipe]
+
+    @property
+    def store(self) -> store.Store:
+        """The user's store."""
+        return store.Store(self.settings.store)
+
+    @property
+    def build_root(self) -> pathlib.Path:
+        """Where all outputs stand."""
+        return self.settings.build_root
+
+    @property
+    def staged_root(self) -> pathlib.Path:
+        """The staged tree: what the medium holds."""
+        return self.build_root / "root"
+
+    @property
+    def iso_path(self) -> pathlib.Path:
+        """The finished medium."""
+        return self.build_root / f"{self.settings.project_name.lower().replace(' ', '-')}.iso"
+
+    @property
+    def lock_path(self) -> pathlib.Path:
+        """The committed lock."""
+        return self.settings.root / lock.FILE_NAME
+
+    @functools.cached_property
+    def lock(self) -> lock.Lock:
+        """The lock, if it covers the intent; a BuildchainError otherwise."""
+        loaded = lock.load(self.lock_path)
+        lock.check_covers(loaded, self.requests)
+        return loaded
+
+    @functools.cached_property
+    def is_locked(self) -> bool:
+        """Whether there is a lock that covers the intent."""
+        try:
+            return bool(self.lock)
+        except errors.BuildchainError:
+            return False
+
+    @functools.cached_property
+    def requests(self) -> list[lock.Request]:
+        """What the repositories and images want, as the lock must hold it."""
+        repositories = [
+            lock.Request(
+                f"repository:{each.name}",
+                each.architecture,
+                each.archives,
+                each.packages,
+                bootstraps=each.bootstraps,
+            )
+            for each in self.manifest.repositories
+        ]
+        images = [
+            image.request(recipe, self.recipes.get(recipe.base or ""), self.manifest.image_archives)
+            for recipe in self.recipes.values()
+        ]
+        return sorted([*repositories, *images])
+
+    @functools.cached_property
+    def source(self) -> source.Source:
+        """Commit, time and files of the checkout."""
+        return source.identify(self.settings.root, self.settings.git)
+
+    @property
+    def epoch(self) -> int:
+        """The time of the medium: SOURCE_DATE_EPOCH, or the commit's."""
+        return self.source.epoch if self.settings.epoch is None else self.settings.epoch
+
+    @property
+    def signing_source(self) -> signing.Source:
+        """The key that signs everything."""
+        return signing.Source(self.settings.signing_key, self.settings.signing_passphrase_file)
+
+    @functools.cached_property
+    def key_identity(self) -> str:
+        """What stands for the signing key in the identity of what it signs; no secret."""
+        if not self.signing_source.is_file():
+            return self.settings.signing_key
+        return hashlib.sha256(pathlib.Path(self.settings.signing_key).read_bytes()).hexdigest()
+
+    def fragment(self, name: str) -> pathlib.Path:
+        """Where one maker's part of the medium's tree is kept."""
+        return self.build_root / "tree" / f"{name}.json"

@@ -1,0 +1,176 @@
+"""Tasks that put the medium together: the tree, the staged folder, the ISO, its digest and signature."""
+
+import pathlib
+import typing
+
+import doit.tools
+
+from buildchain import digest, iso, product, registry, signing, stage, tree
+from buildchain.tasks import action, context, fragment, images, packaging
+
+_SCRIPTS = ("verify.sh",)
+"""Programs in scripts/ that ship in the root of the medium; an explicit list, so that no stray file ships."""
+
+
+def task_iso() -> action.Task:
+    """Build the MetalK8s image (default)."""
+    return {
+        "actions": None,
+        "task_dep": ["populate_iso", "_iso_build", "_iso_digest"],
+    }
+
+
+def task_populate_iso() -> action.Task:
+    """Populate the ISO file tree."""
+    return {"actions": None, "task_dep": ["packaging", "images", "_registry", "_product", "_iso_tree", "_iso_stage"]}
+
+
+def task__build_root() -> action.Task:
+    """Make the build root."""
+    here = context.load()
+    return {
+        "title": action.title("MKDIR", here.build_root),
+        "actions": [action.run(_make_directory, here.build_root)],
+        "targets": [here.build_root],
+        "uptodate": [True],
+        "clean": [*action.removal_if_empty(here.build_root / "tree"), *action.removal_if_empty(here.build_root)],
+    }
+
+
+def task__registry() -> action.Task:
+    """Write the registry's nginx configuration."""
+    here = context.load()
+    parts = [here.fragment(name) for name in images.fragments(here)]
+    return fragment.task(
+        here,
+        "registry",
+        lambda: registry.index(tree.merge(*map(fragment.load, parts)), here.store, version=str(here.version)),
+        identity=str(here.version),
+        verb="NGINX_CFG",
+        subject=here.staged_root / "salt/metalk8s/repo/files",
+        file_dep=parts,
+    )
+
+
+def task__product() -> action.Task:
+    """Describe the medium: product.txt, and the scripts in its root."""
+    here = context.load()
+    text = product.describe(here.settings.project_name, here.version, here.source, here.epoch)
+    scripts = [here.settings.root / "scripts" / name for name in _SCRIPTS]
+    return fragment.task(
+        here,
+        "product",
+        lambda: _product(here, text, scripts),
+        identity=text,
+        verb="RENDER ENV",
+        subject=here.staged_root / product.PRODUCT,
+        file_dep=scripts,
+    )
+
+
+def task__iso_tree() -> action.Task:
+    """Join all parts of the tree, list their digests, and sign the list."""
+    here = context.load()
+    names = [*packaging.fragments(here), *images.fragments(here), "registry", "product"]
+    parts = [here.fragment(name) for name in names]
+    return fragment.task(
+        here,
+        "medium",
+        lambda: _seal(here, parts),
+        identity=[here.key_identity, here.epoch, str(here.version)],
+        verb="SIGN",
+        subject=here.staged_root / product.SIGNATURE,
+        file_dep=parts,
+    )
+
+
+def task__iso_stage() -> action.Task:
+    """Link the tree into the staged folder."""
+    here = context.load()
+    medium = here.fragment("medium")
+    return {
+        "title": action.title("STAGE", here.staged_root),
+        "actions": [action.run(_stage, here, medium)],
+        "file_dep": [medium],
+        "task_dep": ["_build_root"],
+        "uptodate": [lambda: stage.is_staged(fragment.load(medium), here.store, here.staged_root)],
+        "clean": action.removal(here.staged_root),
+    }
+
+
+def task__iso_build() -> action.Task:
+    """Write the ISO file."""
+    here = context.load()
+    medium = here.fragment("medium")
+    return {
+        "title": action.title("MKISOFS", here.iso_path),
+        "actions": [action.run(_write_iso, here, medium)],
+        "file_dep": [medium, *fragment.maker_files()],
+        "targets": [here.iso_path],
+        "task_dep": ["_build_root", "_iso_stage"],
+        "uptodate": [
+            doit.tools.config_changed({"volume": f"{here.settings.project_name} {here.version}", "epoch": here.epoch}),
+            lambda task, values: _has_size(here.iso_path, values.get("size")),
+        ],
+        "clean": action.removal(here.iso_path),
+    }
+
+
+def task__iso_digest() -> action.Task:
+    """Write and sign the ISO's digest."""
+    here = context.load()
+    targets = [here.build_root / product.DIGESTS, here.build_root / product.SIGNATURE]
+    return {
+        "title": action.title("SHA256SUM", targets[0]),
+        "actions": [action.run(_write_digest, here)],
+        "getargs": {"content": ("_iso_build", "digest")},
+        "targets": targets,
+        "task_dep": ["_iso_build"],
+        "uptodate": [
+            doit.tools.config_changed({"key": here.key_identity, "epoch": here.epoch}),
+            doit.tools.result_dep("_iso_build"),
+        ],
+        "clean": action.removal(*targets),
+    }
+
+
+def _make_directory(path: pathlib.Path) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def _product(here: context.Context, text: bytes, scripts: list[pathlib.Path]) -> tree.Tree:
+    entries = [tree.File(product.PRODUCT, here.store.add_bytes(text))]
+    entries += [tree.File(path.name, here.store.add_file(path), is_program=True) for path in scripts]
+    return tree.build(entries)
+
+
+def _seal(here: context.Context, parts: list[pathlib.Path]) -> tree.Tree:
+    with signing.open_signer(here.signing_source) as signer:
+        product.check_key(here.version, signer)
+        return product.seal(tree.merge(*map(fragment.load, parts)), here.store, signer, here.epoch)
+
+
+def _stage(here: context.Context, medium: pathlib.Path) -> dict[str, typing.Any]:
+    done = stage.stage(fragment.load(medium), here.store, here.staged_root)
+    return {"files": done.files, "bytes": done.size, "copied": done.copied}
+
+
+def _write_iso(here: context.Context, medium: pathlib.Path) -> dict[str, typing.Any]:
+    volume_id = product.volume_id(here.settings.project_name, here.version)
+    written = iso.write(fragment.load(medium), here.store, volume_id=volume_id, epoch=here.epoch, target=here.iso_path)
+    return {"digest": written.digest.hex, "size": written.size}
+
+
+def _has_size(path: pathlib.Path, size: int | None) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _write_digest(here: context.Context, content: str) -> None:
+    line = f"{digest.Digest(content).hex}  {here.iso_path.name}\n".encode()
+    with signing.open_signer(here.signing_source) as signer:
+        signature = signer.detach(line, here.epoch)
+    action.write(here.build_root / product.SIGNATURE, signature)
+    action.write(here.build_root / product.DIGESTS, line)

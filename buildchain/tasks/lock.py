@@ -1,0 +1,101 @@
+"""Tasks about the lock: choose versions, and tell what has moved since."""
+
+import sys
+from collections.abc import Sequence
+
+from buildchain import deb, errors, fetch, lock, mirrors
+from buildchain.tasks import action, context, pull
+
+
+def task_lock() -> action.Task:
+    """Choose all package versions: lock [NAME...] writes the lock, lock --check only tells what has moved."""
+    here = context.load()
+    return {
+        "title": action.title("LOCK", here.lock_path),
+        "actions": [action.run(_lock, here)],
+        "params": [{"name": "check", "long": "check", "type": bool, "default": False, "help": "write nothing"}],
+        "pos_arg": "names",
+        "verbosity": 2,
+        "uptodate": [False],
+    }
+
+
+def _lock(here: context.Context, check: bool, names: Sequence[str]) -> None:
+    if check:
+        _check(here)
+    else:
+        _write(here, names)
+
+
+def _write(here: context.Context, names: Sequence[str]) -> None:
+    """Resolve the intent, all of it or only what concerns some packages, and write the lock."""
+    old = _old_lock(here)
+    new = _resolve(here, _kept(here, old, names) if names else [])
+    _refuse_older_indexes(old, new)
+    for line in lock.changes(old, new) or ["no package changes"]:
+        sys.stdout.write(f"   {line}\n")
+    action.write(here.lock_path, lock.dump(new))
+
+
+def _check(here: context.Context) -> None:
+    """Tell which locked packages have a newer version or are gone from their mirror; either fails the task."""
+    old = lock.load(here.lock_path)
+    new = _resolve(here, [])
+    current = set(new.packages())
+    found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
+    gone = [
+        f"{package.name} {package.version}: gone from the mirror"
+        for package in old.packages()
+        if package not in current
+        and not fetch.is_there(
+            f"{found.url(here.manifest.archives[package.archive])}/{package.path}", here.fetch_options
+        )
+    ]
+    moved = [f"{line} (newer)" for line in lock.changes(old, new)]
+    if gone or moved:
+        hint = "Run ./doit.sh lock to move to today's versions, or ./doit.sh lock NAME... for some."
+        raise errors.BuildchainError(lock.FILE_NAME, "\n".join(["is behind", *map(_indented, gone + moved)]), hint)
+
+
+def _indented(line: str) -> str:
+    return f"  {line}"
+
+
+def _resolve(here: context.Context, kept: Sequence[lock.Package]) -> lock.Lock:
+    found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
+    wanted = {name for request in here.requests for name in request.archives}
+    archives = here.manifest.archives
+    return deb.resolve_all(
+        here.requests,
+        {name: deb.Source(archives[name], found.url(archives[name])) for name in sorted(wanted)},
+        ca_bundle=here.settings.ca_bundle,
+        kept=kept,
+        packages=here.store,
+    )
+
+
+def _kept(here: context.Context, old: lock.Lock, names: Sequence[str]) -> list[lock.Package]:
+    """What must not move when only `names` may: all but them and the packages of the same source."""
+    sources = {package.source for package in old.packages() if package.name in names}
+    unknown = set(names) - {package.name for package in old.packages()}
+    if unknown:
+        why = f"has no package {', '.join(sorted(unknown))}"
+        raise errors.BuildchainError(
+            lock.FILE_NAME, why, "Run ./doit.sh lock without names after a change of the intent."
+        )
+    kept = [package for package in old.packages() if package.source not in sources]
+    pull.pull_packages(here, kept)
+    return kept
+
+
+def _old_lock(here: context.Context) -> lock.Lock:
+    return lock.load(here.lock_path) if here.lock_path.exists() else lock.Lock()
+
+
+def _refuse_older_indexes(old: lock.Lock, new: lock.Lock) -> None:
+    """An index older than the one locked before is a stale mirror, or a replay."""
+    before = {(index.archive, index.suite): index.date for index in old.indexes}
+    stale = [index.archive for index in new.indexes if index.date < before.get((index.archive, index.suite), 0)]
+    if stale:
+        why = f"their index is older than the one in {lock.FILE_NAME}: a stale mirror, or a replay"
+        raise errors.ResolveError(f"archives {', '.join(stale)}", why, "Use another mirror (DEBIAN_MIRROR in .env).")

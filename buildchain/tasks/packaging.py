@@ -1,0 +1,57 @@
+"""Tasks that make the package repositories of the medium."""
+
+from collections.abc import Iterator
+
+from buildchain import deb, lock, manifest, signing, tree
+from buildchain.tasks import action, context, fragment
+
+
+def task_packaging() -> Iterator[action.Task]:
+    """Pull the software packages and index their repositories."""
+    here = context.load()
+    yield {"name": None, "doc": "Pull the software packages and index their repositories.", "task_dep": ["_pull"]}
+    for repository in here.manifest.repositories:
+        yield _repository_task(here, repository)
+
+
+def fragments(here: context.Context) -> list[str]:
+    """Names of the fragments these tasks write."""
+    return [_fragment_name(repository) for repository in here.manifest.repositories]
+
+
+def _fragment_name(repository: manifest.Repository) -> str:
+    return f"repository-{repository.name}"
+
+
+def _repository_task(here: context.Context, repository: manifest.Repository) -> action.Task:
+    folder = f"packages/debian/metalk8s-{repository.name}"
+    task = fragment.task(
+        here,
+        _fragment_name(repository),
+        lambda: _index(here, repository).moved_to(folder),
+        identity=[here.key_identity, _locked(here, repository)],
+        verb="INDEX DEB",
+        subject=here.staged_root / folder,
+        task_dep=["_pull"],
+    )
+    return {"name": repository.name, "doc": f"Index the repository {repository.name}.", **task}
+
+
+def _locked(here: context.Context, repository: manifest.Repository) -> object:
+    if not here.is_locked:
+        return None
+    chosen = here.lock.set(f"repository:{repository.name}")
+    return chosen, here.lock.date_of(chosen.packages)
+
+
+def _index(here: context.Context, repository: manifest.Repository) -> tree.Tree:
+    chosen: lock.PackageSet = here.lock.set(f"repository:{repository.name}")
+    with signing.open_signer(here.signing_source) as signer:
+        return deb.index(
+            chosen.packages,
+            here.store,
+            name=repository.name,
+            label="MetalK8s",
+            epoch=here.lock.date_of(chosen.packages),
+            signer=signer,
+        )

@@ -1,0 +1,45 @@
+"""The one task that asks the network in a build: pull what the lock names into the store."""
+
+import sys
+import typing
+from collections.abc import Sequence
+
+from buildchain import fetch, lock, mirrors
+from buildchain.tasks import action, context
+
+
+def task__pull() -> action.Task:
+    """Pull every locked file that the store does not hold."""
+    here = context.load()
+    return {
+        "title": action.title("PULL", "packages"),
+        "actions": [action.run(_pull, here)],
+        "uptodate": [lambda: is_pulled(here)],
+        "verbosity": 2,
+    }
+
+
+def is_pulled(here: context.Context) -> bool:
+    """Whether the store holds all that the lock names."""
+    return here.is_locked and all(here.store.has(package.content) for package in here.lock.packages())
+
+
+def pull_packages(here: context.Context, packages: Sequence[lock.Package]) -> fetch.Pulled:
+    """Pull packages from the mirrors of their archives; with everything held, no mirror is asked for."""
+    found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
+    missing = [package for package in packages if not here.store.has(package.content)]
+    requests = [_request(here, found, package) for package in missing]
+    plan = fetch.plan(requests, here.store)
+    fetch.check_space(plan, 0, here.store.root)
+    with fetch.progress(sys.__stderr__) as progress:
+        return fetch.pull(requests, here.store, here.fetch_options, progress)
+
+
+def _request(here: context.Context, found: mirrors.Mirrors, package: lock.Package) -> fetch.Request:
+    url = "" if here.settings.is_offline else found.url(here.manifest.archives[package.archive])
+    return fetch.Request(package.key, package.content, (f"{url}/{package.path}",))
+
+
+def _pull(here: context.Context) -> dict[str, typing.Any]:
+    pulled = pull_packages(here, here.lock.packages())
+    return {"bytes": pulled.downloaded, "held": pulled.held}

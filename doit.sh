@@ -1,0 +1,58 @@
+#!/bin/sh
+# Run the buildchain: make its Python environment from hashed requirements, read .env, start doit.
+set -eu
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+cd "$root"
+venv=$root/.venv
+python=${PYTHON_SYS:-python3}
+
+die() {
+    printf '%s\n' "$@" >&2
+    exit 1
+}
+
+if [ -f .env ]; then
+    set -a
+    # shellcheck source=/dev/null
+    . ./.env
+    set +a
+fi
+
+is_new_enough='import sys; sys.exit(sys.version_info < (3, 11))'
+command -v "$python" >/dev/null 2>&1 ||
+    die "doit.sh: $python is not installed" "Install Python 3.11 or newer, or set PYTHON_SYS in .env."
+"$python" -c "$is_new_enough" ||
+    die "doit.sh: $python is older than 3.11" "Set PYTHON_SYS in .env to a newer one."
+
+# An environment is complete when it holds a copy of the requirements it was made from.
+if ! "$venv/bin/python" -c "$is_new_enough" 2>/dev/null; then
+    rm -rf "$venv"
+    "$python" -m venv "$venv" || {
+        rm -rf "$venv"
+        die "doit.sh: $python cannot make a virtual environment" "On Debian and Ubuntu: apt-get install python3-venv"
+    }
+fi
+
+install() {
+    cmp -s "requirements/$1.txt" "$venv/$1.txt" && return
+    printf '.  INSTALL        requirements/%s.txt\n' "$1" >&2
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+        --requirement "requirements/$1.txt" ||
+        die "doit.sh: pip could not install requirements/$1.txt" \
+            "Check the package index that pip is configured with (pip config list) and the proxy."
+    site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    printf '%s\n' "$root" "$root/static-container-registry" >"$site/buildchain.pth"
+    printf '#!%s\nimport sys\nfrom buildchain import cli\nsys.exit(cli.main())\n' "$venv/bin/python" >"$venv/bin/buildchain"
+    chmod +x "$venv/bin/buildchain"
+    cp "requirements/$1.txt" "$venv/$1.txt"
+}
+
+install build
+for argument in "$@"; do
+    case $argument in
+    test* | lint* | format* | bench*) install development ;;
+    esac
+done
+
+exec "$venv/bin/python" -m buildchain.tasks "$@"
