@@ -1,0 +1,55 @@
+"""The `buildchain` command: what an operator or a CI job types without doit."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from buildchain import errors, signing, verify
+
+_EPILOG = """\
+exit codes:
+  0  good
+  1  found wrong: corrupt, unsigned, or signed by a key that is not trusted
+  2  misuse
+
+example:
+  buildchain verify metalk8s.iso --key release-key.asc
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except errors.BuildchainError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "buildchain",
+        description="Judge MetalK8s media.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", required=True)
+    command = commands.add_parser("verify", help="judge an ISO, or a mounted or staged tree")
+    command.add_argument("path", type=pathlib.Path, help="ISO file, or folder of a mounted or staged tree")
+    trusted = command.add_mutually_exclusive_group()
+    trusted.add_argument("--key", type=pathlib.Path, help="file with the public key to trust")
+    trusted.add_argument("--fingerprint", help="full fingerprint of the key to trust, if it is the one on the medium")
+    command.set_defaults(run=_verify)
+    return parser
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    keys = (arguments.key.read_bytes(),) if arguments.key else ()
+    trust = verify.Trust(keys, arguments.fingerprint, frozenset({signing.DEVELOPMENT_FINGERPRINT}))
+    report = verify.judge(arguments.path, trust)
+    sys.stdout.write(str(report))
+    return report.exit_code
