@@ -1,3 +1,41 @@
 """The tasks of the buildchain, for doit."""
 
-from buildchain.tasks.images import *  # noqa: F403
+from buildchain.tasks.images import task_images
+
+from buildchain.tasks import context
+from buildchain.tasks.iso import (
+    task__build_root,
+    task__iso_build,
+    task__iso_digest,
+    task__iso_stage,
+    task__iso_tree,
+    task__product,
+    task__registry,
+    task_iso,
+    task_populate_iso,
+)
+from buildchain.tasks.lock import task_lock
+from buildchain.tasks.packaging import task_packaging
+from buildchain.tasks.pull import task__pull
+from buildchain.tasks.quality import (
+    task__test_tools,
+    task_bench,
+    task_deps,
+    task_documentation,
+    task_format,
+    task_lint,
+    task_test,
+)
+from buildchain.tasks.reporter import Reporter
+from buildchain.tasks.tarball import task_tarball
+from buildchain.tasks.verify import task_store, task_verify
+
+DOIT_CONFIG = {
+    "default_tasks": ["iso"],
+    "dep_file": str(context.ROOT / ".doit.db"),
+    "backend": "json",
+    "reporter": Reporter,
+    "par_type": "thread",
+    "cleandep": True,
+    "cleanforget": True,
+}

@@ -5,8 +5,10 @@ Nothing is taken from tags or branches: they differ between clones of one commit
 
 import dataclasses
 import hashlib
+import io
 import json
 import pathlib
+import tarfile
 
 from buildchain import command, errors
 
@@ -55,6 +57,28 @@ def record_of(root: pathlib.Path, source: Source) -> bytes:
     files = {path: _sha256(root / path) for path in source.files}
     value = {"commit": source.commit, "epoch": source.epoch, "files": files}
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def tarball(root: pathlib.Path, source: Source, name: str) -> bytes:
+    """All tracked files and the record below the folder `name`, as an uncompressed tar: a function of the commit."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for path in source.files:
+            member = archive.gettarinfo(root / path, f"{name}/{path}")
+            _normalise(member, source.epoch)
+            with (root / path).open("rb") as stream:
+                archive.addfile(member, stream if member.isreg() else None)
+        record = record_of(root, source)
+        member = tarfile.TarInfo(f"{name}/{RECORD}")
+        member.size = len(record)
+        _normalise(member, source.epoch)
+        archive.addfile(member, io.BytesIO(record))
+    return buffer.getvalue()
+
+
+def _normalise(member: tarfile.TarInfo, epoch: int) -> None:
+    member.mtime, member.uid, member.gid, member.uname, member.gname = epoch, 0, 0, "", ""
+    member.mode = 0o755 if member.mode & 0o100 else 0o644
 
 
 def _from_git(root: pathlib.Path, git: str) -> Source:

@@ -5,10 +5,28 @@ import functools
 import hashlib
 import os
 import pathlib
+from collections.abc import Mapping
 
-from buildchain import errors, image, lock, manifest, mirrors, settings, signing, source, store, version
+from buildchain import errors, fetch, image, lock, manifest, settings, signing, source, store, version
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+@functools.cache
+def load() -> "Context":
+    """The context of this checkout and environment.
+
+    Raises:
+        ConfigError: a file or setting of the user's is wrong.
+    """
+    loaded = settings.load(ROOT, os.environ)
+    wanted = manifest.load(ROOT / manifest.FILE_NAME)
+    return Context(
+        settings=loaded,
+        version=version.load(ROOT / version.FILE_NAME),
+        manifest=wanted,
+        chains={each.name: image.load_chain(ROOT / "images", each.name) for each in wanted.images},
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +36,8 @@ class Context:
     settings: settings.Settings
     version: version.Version
     manifest: manifest.Manifest
-    recipes: dict[str, image.Recipe]
+    chains: Mapping[str, tuple[image.Recipe, ...]]
+    """By image name: the recipes of its layers, the lowest first."""
 
     @property
     def store(self) -> store.Store:
@@ -65,7 +84,7 @@ class Context:
         """What the repositories and images want, as the lock must hold it."""
         repositories = [
             lock.Request(
-                f"repository:{each.name}",
+                f"repository {each.name}",
                 each.architecture,
                 each.archives,
                 each.packages,
@@ -73,10 +92,7 @@ class Context:
             )
             for each in self.manifest.repositories
         ]
-        images = [
-            image.request(recipe, self.recipes.get(recipe.base or ""), self.manifest.image_archives)
-            for recipe in self.recipes.values()
-        ]
+        images = [image.request(chain, self.manifest.image_archives) for chain in self.chains.values()]
         return sorted([*repositories, *images])
 
     @functools.cached_property
@@ -88,6 +104,13 @@ class Context:
     def epoch(self) -> int:
         """The time of the medium: SOURCE_DATE_EPOCH, or the commit's."""
         return self.source.epoch if self.settings.epoch is None else self.settings.epoch
+
+    @property
+    def fetch_options(self) -> fetch.Options:
+        """How to use the network."""
+        return fetch.Options(
+            jobs=self.settings.pull_jobs, ca_bundle=self.settings.ca_bundle, is_offline=self.settings.is_offline
+        )
 
     @property
     def signing_source(self) -> signing.Source:

@@ -40,12 +40,12 @@ def _repository_task(here: context.Context, repository: manifest.Repository) -> 
 def _locked(here: context.Context, repository: manifest.Repository) -> object:
     if not here.is_locked:
         return None
-    chosen = here.lock.set(f"repository:{repository.name}")
+    chosen = here.lock.set(f"repository {repository.name}")
     return chosen, here.lock.date_of(chosen.packages)
 
 
 def _index(here: context.Context, repository: manifest.Repository) -> tree.Tree:
-    chosen: lock.PackageSet = here.lock.set(f"repository:{repository.name}")
+    chosen: lock.PackageSet = here.lock.set(f"repository {repository.name}")
     with signing.open_signer(here.signing_source) as signer:
         return deb.index(
             chosen.packages,

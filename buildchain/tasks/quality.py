@@ -5,7 +5,7 @@ import pathlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
-from buildchain import command, errors, source
+from buildchain import command, source
 from buildchain.tasks import action, context
 
 _PYTHON = ("buildchain", "static-container-registry", "tests", "dodo.py", "docs/conf.py")

@@ -2,7 +2,7 @@
 
 import sys
 
-from buildchain import cli, errors
+from buildchain import errors, fetch, signing, verify
 from buildchain.tasks import action, context
 
 
@@ -28,3 +28,20 @@ def task_store() -> action.Task:
         "uptodate": [False],
         "verbosity": 2,
     }
+
+
+def _verify(here: context.Context) -> None:
+    """Judge the ISO by the key it was to be signed with; the development key's own verdict is shown, not hidden."""
+    with signing.open_signer(here.signing_source) as signer:
+        key = signer.public_key()
+    trust = verify.Trust((key,), None, frozenset({signing.DEVELOPMENT_FINGERPRINT}))
+    report = verify.judge(here.iso_path, trust)
+    sys.stdout.write(str(report))
+    if report.verdict not in (verify.Verdict.GOOD, verify.Verdict.DEVELOPMENT_KEY):
+        raise errors.BuildchainError(str(here.iso_path), str(report.verdict), "Run ./doit.sh clean and build again.")
+
+
+def _report_store(here: context.Context) -> None:
+    files = [path for path in here.store.root.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    sys.stdout.write(f"   {here.store.root}: {len(files)} files, {fetch.size_text(size)}\n")
