@@ -1,6 +1,5 @@
 """Configuration of the documentation (Sphinx)."""
 
-
 project = "MetalK8s buildchain"
 author = "The MetalK8s authors"
 extensions = ["myst_parser"]
