@@ -1,0 +1,90 @@
+r"""Pages of a list inside nginx: the `n` and `last` of the distribution specification 1.1, "Listing tags".
+
+nginx cannot count, but a regular expression over "what was asked for, and the list" can. A list is text, each item in
+double quotes and followed by a comma, in byte order.
+"""
+
+from collections.abc import Iterator
+
+from static_container_registry import nginx
+
+# Every character of a tag or a repository name, in byte order, as runs.
+_RUNS = ("-", ".", "/", "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "_", "abcdefghijklmnopqrstuvwxyz")
+
+# A larger `n` gives pages of the largest of these, with a Link: PCRE unrolls the count, so it must stay small.
+PAGE_SIZES = (*range(1, 10), *range(10, 100, 10), 100)
+
+_ITEM = '"[^"]*",'
+
+
+def directives(list_variable: str, path: str) -> Iterator[str]:
+    """Directives of a location that cut `list_variable` down to the page asked for.
+
+    The rest is left in `$static_registry_page` without its last comma, the next page in `$static_registry_next`.
+
+    Arguments:
+        path: of the list, for the Link header; variables in it are expanded.
+    """
+    yield 'set $static_registry_next "";'
+    yield f"set $static_registry_page ${list_variable};"
+    yield "set $static_registry_last $arg_last;"
+    yield from _decoded_slashes()
+    yield from _after_last(list_variable)
+    yield 'set $static_registry_key "$arg_n:$static_registry_page";'
+    yield from nginx.block('if ($arg_n ~ "^0+\\z")', ['set $static_registry_page "";'])
+    yield from nginx.block(
+        f"if ($static_registry_key ~ {nginx.text(_first_page())})",
+        [
+            "set $static_registry_page $1;",
+            f'set $static_registry_next "<{path}?n=$arg_n&last=$2>; rel=\\"next\\"";',
+        ],
+    )
+    yield from nginx.block(
+        'if ($static_registry_page ~ "^(.*),\\z")',
+        ["set $static_registry_page $1;"],
+    )
+
+
+def _decoded_slashes() -> Iterator[str]:
+    """A client may write the slash of a repository name as %2F, and nginx does not decode arguments."""
+    for _ in range(4):
+        yield from nginx.block(
+            'if ($static_registry_last ~* "^(.*)%2F(.*)\\z")', ['set $static_registry_last "$1/$2";']
+        )
+
+
+def _after_last(list_variable: str) -> Iterator[str]:
+    yield f'set $static_registry_key "$static_registry_last ${list_variable}";'
+    yield from nginx.block('if ($static_registry_last != "")', ['set $static_registry_page "";'])
+    yield from nginx.block(f"if ($static_registry_key ~ '{_greater()}')", ['set $static_registry_page "$2$3";'])
+    # The usual case, and right for a list that several files in no order have written.
+    yield from nginx.block(
+        """if ($static_registry_key ~ '^([^" ]+) (?:.*,)?"\\1",(.*)\\z')""", ["set $static_registry_page $2;"]
+    )
+
+
+def _greater() -> str:
+    """Everything from the first item that comes after `last`, which need not be in the list.
+
+    The longest common beginning is tried first: what shares more with `last` stands before what shares less.
+    """
+    ends = [r' .*?("\1[^",])']
+    for number, run in enumerate(_RUNS):
+        later = [_class(each) for each in _RUNS[number + 1 :]]
+        for place, character in enumerate(run):
+            larger = "".join([_class(run[place + 1 :]), *later])
+            if larger:
+                ends.append(rf'[{character}][^ ]* .*?("\1[{larger}])')
+    return rf'^([^" ]*)(?|{"|".join(ends)})(.*)\z'
+
+
+def _class(run: str) -> str:
+    return f"{run[0]}-{run[-1]}" if len(run) > 1 else run
+
+
+def _first_page() -> str:
+    ends = []
+    for size in PAGE_SIZES:
+        digits = {1: str(size), 2: f"{str(size)[0]}[0-9]", 3: "[0-9]{3,}"}[len(str(size))]
+        ends.append(f'{digits}:((?:{_ITEM}){{{size - 1}}}"([^"]*)",).')
+    return f"^0*(?|{'|'.join(ends)})"
