@@ -37,8 +37,10 @@ def judge(contents: medium.Contents, sum_text: bytes) -> list[Fault]:
     sums, faults = parse_sums(sum_text)
     try:
         entries, more = parse_entries(contents.read(medium.LISTING_NAME))
-    except medium.DamagedError:
-        return faults + _sum_faults(contents, sums)  # its absence is a fault of SHA256SUM's, which lists it
+    except medium.DamagedError as error:
+        if medium.LISTING_NAME not in sums or medium.LISTING_NAME in contents.digests:
+            faults.append(Fault(medium.LISTING_NAME, str(error)))
+        return faults + _sum_faults(contents, sums)
     faults += more
     return faults + _sum_faults(contents, sums) + _entry_faults(contents, sums, entries)
 

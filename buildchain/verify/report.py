@@ -65,7 +65,7 @@ class Report:
         notes = [f"note: {printable(note)}" for note in self.notes]
         subject = f"{self.path} ({self.version})" if self.version else str(self.path)
         last = printable(f"{subject}: {self.verdict.value}: {meaning}")
-        return "\n".join([*map(str, self.faults), *notes, last])
+        return "\n".join([*map(str, self.faults), *notes, last, ""])
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
