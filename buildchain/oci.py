@@ -1,0 +1,128 @@
+"""OCI images: configuration, manifest, and the directory layout that skopeo calls `dir:`.
+
+Follows the OCI image specification 1.1. All bytes are functions of the values: no time but that of the packages.
+"""
+
+import dataclasses
+import datetime
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from buildchain import digest, errors, tree
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+DIRECTORY_VERSION = b"Directory Transport Version: 1.1\n"
+"""containers/image, directory transport: without this file its readers refuse the folder."""
+
+# OCI distribution specification 1.1, section "Pulling manifests".
+_NAME = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Config:
+    """How a container of an image starts; `ports` are spelled `8080/tcp`, `architecture` as Go does (amd64, arm64)."""
+
+    architecture: str = "amd64"
+    user: str = ""
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    working_directory: str = ""
+    stop_signal: str = ""
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layer:
+    """A gzip-compressed layer, the digest of what it unpacks to, and its line in the history."""
+
+    blob: digest.Descriptor
+    diff_id: digest.Digest
+    created: int
+    created_by: str
+    comment: str
+
+
+def config_bytes(config: Config, layers: Sequence[Layer]) -> bytes:
+    """The image configuration; the image is as old as its newest layer."""
+    return _json(
+        {
+            "created": _time(max(layer.created for layer in layers)),
+            "architecture": config.architecture,
+            "os": "linux",
+            "config": _runtime(config),
+            "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in layers]},
+            "history": [
+                {"created": _time(layer.created), "created_by": layer.created_by, "comment": layer.comment}
+                for layer in layers
+            ],
+        }
+    )
+
+
+def _runtime(config: Config) -> dict[str, object]:
+    values: dict[str, object] = {
+        "User": config.user,
+        "ExposedPorts": {port: {} for port in config.ports},
+        "Env": [f"{name}={value}" for name, value in sorted(config.environment.items())],
+        "Entrypoint": list(config.entrypoint),
+        "Cmd": list(config.command),
+        "Volumes": {volume: {} for volume in config.volumes},
+        "WorkingDir": config.working_directory,
+        "StopSignal": config.stop_signal,
+        "Labels": dict(config.labels),
+    }
+    return {key: value for key, value in values.items() if value}
+
+
+def manifest_bytes(config: digest.Descriptor, layers: Iterable[Layer]) -> bytes:
+    """The image manifest."""
+    return _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": _descriptor(CONFIG_TYPE, config),
+            "layers": [_descriptor(LAYER_TYPE, layer.blob) for layer in layers],
+        }
+    )
+
+
+def directory(
+    name: str,
+    tag: str,
+    manifest: digest.Descriptor,
+    version: digest.Descriptor,
+    blobs: Iterable[digest.Descriptor],
+) -> tree.Tree:
+    """The tree `images/NAME/TAG/` of one image; all contents are in the store.
+
+    Raises:
+        BuildchainError: a registry could not serve this name or tag.
+    """
+    if not _NAME.fullmatch(name) or not _TAG.fullmatch(tag):
+        hint = (
+            "Names are lower-case words joined by . _ - or /; a tag has at most 128 letters, digits, dots and dashes."
+        )
+        raise errors.BuildchainError(f"image {name}:{tag}", "is not a name and tag that a registry can serve", hint)
+    files = [tree.File("manifest.json", manifest), tree.File("version", version)]
+    files += [tree.File(blob.digest.hex, blob) for blob in blobs]
+    return tree.build(files).moved_to(f"images/{name}/{tag}")
+
+
+def _descriptor(media_type: str, content: digest.Descriptor) -> dict[str, object]:
+    return {"mediaType": media_type, "digest": str(content.digest), "size": content.size}
+
+
+def _time(seconds: int) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _json(value: Mapping[str, object]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
