@@ -71,5 +71,9 @@ class IntegrityError(BuildchainError):
         super().__init__(subject, f"from {source}: expected {expected}, got {actual}", hint)
 
 
+class StoreError(BuildchainError):
+    """The store's folder cannot be read or written; the next file would fare no better."""
+
+
 class TreeError(BuildchainError):
     """Content that cannot stand on the medium: two contents for one path, or a name the ISO cannot carry."""

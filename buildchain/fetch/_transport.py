@@ -1,0 +1,335 @@
+"""HTTP as a pull needs it: one answer for one URL, and its faults sorted into those worth another attempt and the rest.
+
+Knows nothing of digests or the store. The only module that imports `requests`; import it late.
+"""
+
+import contextlib
+import datetime
+import email.utils
+import http
+import http.client
+import os
+import pathlib
+import ssl
+import time
+import types
+import typing
+import urllib.parse
+from collections.abc import Iterator
+
+import requests
+import urllib3
+
+from buildchain import digest, errors
+from buildchain.fetch import _plan
+
+MAX_REDIRECTS = 10
+
+_HEADERS = {
+    "User-Agent": "metalk8s-buildchain",
+    "Accept": "*/*",
+    # Bytes as they are stored: a transfer compressed on the way has another length and cannot be resumed.
+    "Accept-Encoding": "identity",
+}
+
+_TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
+
+_SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
+    "/etc/ssl/ca-bundle.pem",  # openSUSE
+    "/etc/ssl/cert.pem",  # Alpine, macOS
+)
+
+_HINT_NETWORK = "Check the network and the proxy settings, and run the same command again: what came is kept."
+_HINT_CA = "Set CA_BUNDLE in .env to the file of the certificate authority that signed this server's certificate."
+
+
+class AttemptError(Exception):
+    """An attempt failed in a way that the next one may not."""
+
+    def __init__(
+        self,
+        why: str,
+        *,
+        status: int | None = None,
+        wait_s: float = 0,
+        has_connected: bool = True,
+        verdict: errors.BuildchainError | None = None,
+    ) -> None:
+        super().__init__(why)
+        self.why = why
+        self.status = status
+        self.wait_s = wait_s
+        """What the server asked for."""
+        self.has_connected = has_connected
+        self.verdict = verdict
+        """What to raise when no attempt is left, if that is not a transport error."""
+
+
+class Client:
+    """The connections of one thread; `abort` may be called from another."""
+
+    def __init__(self, options: _plan.Options) -> None:
+        self._options = options
+        self._verify = find_ca_bundle(options.ca_bundle)
+        self._session = requests.Session()
+        self._session.headers.clear()
+        self._session.headers.update(_HEADERS)
+        self._response: requests.Response | None = None
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        self._session.close()
+
+    @contextlib.contextmanager
+    def open(self, url: str, offset: int = 0) -> Iterator[requests.Response]:
+        """Ask for a URL from a byte on: the answer has status 200, 206 or 416, and its body is still to be read.
+
+        Raises:
+            AttemptError:   another attempt may fare better.
+            TransportError: no other attempt will.
+        """
+        self._response = self._follow(url, {"Range": f"bytes={offset}-"} if offset else {})
+        try:
+            _judge(url, self._response)
+            yield self._response
+        finally:
+            response, self._response = self._response, None
+            response.close()
+
+    def blocks(self, response: requests.Response, limit: int) -> Iterator[bytes]:
+        """The body as it comes, up to the first byte after `limit`.
+
+        Raises:
+            AttemptError: the connection broke or stalled.
+        """
+        started, begun = time.monotonic(), 0
+        received = 0
+        while received <= limit:
+            with self._faults(response.url):
+                block = response.raw.read1(min(digest.BLOCK_SIZE, limit + 1 - received), decode_content=False)
+            if not block:
+                return
+            received += len(block)
+            yield block
+            elapsed_s = time.monotonic() - started
+            if elapsed_s >= self._options.read_timeout_s:
+                if received - begun < elapsed_s * self._options.min_bytes_per_s:
+                    raise AttemptError(f"the body stalls: {received - begun} bytes in {elapsed_s:.0f} s")
+                started, begun = time.monotonic(), received
+
+    def abort(self) -> None:
+        """Wake the thread that waits for a body."""
+        response = self._response
+        if response is not None:
+            with contextlib.suppress(OSError, RuntimeError, ValueError):  # it came to its end in the meantime
+                response.raw.shutdown()
+
+    def _follow(self, url: str, headers: dict[str, str]) -> requests.Response:
+        trail = [url]
+        while True:
+            response = self._ask(trail[-1], headers)
+            target = self._session.get_redirect_target(response)
+            if target is None:
+                return response
+            response.close()
+            trail.append(urllib.parse.urljoin(trail[-1], target))
+            _check_redirect(trail)
+
+    def _ask(self, url: str, headers: dict[str, str]) -> requests.Response:
+        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+            raise errors.TransportError(shown(url), "is neither an http nor an https URL", "Mend this address.")
+        with self._faults(url, has_connected=False):
+            return self._session.get(
+                url,
+                headers=headers,
+                timeout=(self._options.connect_timeout_s, self._options.read_timeout_s),
+                verify=self._verify,
+                stream=True,
+                allow_redirects=False,
+            )
+
+    @contextlib.contextmanager
+    def _faults(self, url: str, *, has_connected: bool = True) -> Iterator[None]:
+        try:
+            yield
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidProxyURL) as error:
+            raise errors.TransportError(shown(url), str(error), "Mend this address.") from error
+        except (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
+            # `requests` raises children of OSError, its raw body those of urllib3.
+            cause = _innermost(error)
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                why = f"its certificate is not trusted: {cause.verify_message}"
+                raise errors.TransportError(shown(url), why, _HINT_CA) from error
+            raise AttemptError(self._reason(error, cause), has_connected=has_connected) from error
+
+    def _reason(self, error: Exception, cause: BaseException) -> str:
+        if isinstance(error, requests.exceptions.ConnectTimeout):
+            return f"no connection within {self._options.connect_timeout_s:g} s"
+        if isinstance(cause, TimeoutError | urllib3.exceptions.ReadTimeoutError):
+            return f"no byte for {self._options.read_timeout_s:g} s"
+        if isinstance(cause, urllib3.exceptions.IncompleteRead | http.client.IncompleteRead):
+            return "the connection ended before the body did"
+        return (getattr(cause, "strerror", None) or str(cause) or type(cause).__name__).strip()
+
+
+class Tries:
+    """The failures of one URL: says how long to wait for the next attempt, or that it was enough."""
+
+    def __init__(self, url: str, options: _plan.Options, attempts: int | None = None) -> None:
+        self._url = url
+        self._options = options
+        self._attempts = attempts or options.attempts
+        self._total = 0
+        self._in_a_row = 0
+        self._farthest = 0
+
+    def wait_after(self, fault: AttemptError, reached: int = 0) -> float:
+        """Seconds to wait; `reached` bytes are good, and a new farthest point starts the count of attempts anew.
+
+        Raises:
+            TransportError or the fault's own verdict: no attempt is left.
+        """
+        self._total += 1
+        if reached > self._farthest:
+            self._farthest, self._in_a_row = reached, 0
+        self._in_a_row += 1
+        if self._in_a_row >= self._attempts or self._total >= self._options.attempts_total:
+            raise fault.verdict or errors.TransportError(
+                shown(self._url), fault.why, _HINT_NETWORK, fault.status, self._total
+            )
+        wait_s = self._options.first_wait_s * float(2 ** (self._in_a_row - 1))
+        return min(max(wait_s, fault.wait_s), self._options.longest_wait_s)
+
+
+def read(url: str, options: _plan.Options, max_bytes: int) -> bytes:
+    """The whole body of a small document, asked for as often as it takes."""
+    tries = Tries(url, options)
+    with Client(options) as client:
+        while True:
+            try:
+                return _read_once(client, url, max_bytes)
+            except AttemptError as fault:
+                time.sleep(tries.wait_after(fault))
+
+
+def _read_once(client: Client, url: str, max_bytes: int) -> bytes:
+    with client.open(url) as response:
+        if response.status_code != http.HTTPStatus.OK:
+            raise _refusal(url, response.status_code)
+        content = b"".join(client.blocks(response, max_bytes))
+    if len(content) > max_bytes:
+        raise errors.IntegrityError(shown(url), "the server", f"at most {max_bytes} bytes", "more")
+    return content
+
+
+def find_ca_bundle(ca_bundle: str | None) -> str | bool:
+    """The file or folder of trusted certificates; True stands for the one that `requests` brings along.
+
+    Raises:
+        BuildchainError: a setting names what is not there or holds no certificate.
+    """
+    settings = {"CA_BUNDLE": ca_bundle}
+    settings |= {name: os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")}
+    for name, value in settings.items():
+        if value:
+            _check_bundle(name, value)
+            return value
+    candidates = (ssl.get_default_verify_paths().cafile, *_SYSTEM_BUNDLES)
+    return next((path for path in candidates if path and pathlib.Path(path).is_file()), True)
+
+
+def shown(url: str) -> str:
+    """A URL without the password that it may hold."""
+    parts = urllib.parse.urlsplit(url)
+    if "@" not in parts.netloc:
+        return url
+    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def host_of(url: str) -> str:
+    """Host and port."""
+    return urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _check_bundle(name: str, value: str) -> None:
+    try:
+        if not pathlib.Path(value).is_dir():
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+    except OSError as error:  # ssl.SSLError is one
+        why = f"{value}: no certificates can be read from it ({error.strerror})"
+        raise errors.BuildchainError(name, why, "Name a file of PEM certificates, or unset it.") from error
+
+
+def _check_redirect(trail: list[str]) -> None:
+    source, target = (urllib.parse.urlsplit(url).scheme for url in trail[-2:])
+    if target not in ("http", "https"):
+        why = f"is redirected to {target}, which is neither http nor https"
+    elif (source, target) == ("https", "http"):
+        why = f"is redirected from https to http ({shown(trail[-1])})"
+    elif trail[-1] in trail[:-1]:
+        why = f"redirects in a loop: {' -> '.join(shown(url) for url in trail)}"
+    elif len(trail) > MAX_REDIRECTS + 1:
+        why = f"redirects more than {MAX_REDIRECTS} times"
+    else:
+        return
+    raise errors.TransportError(shown(trail[0]), why, "Mend this address, or choose another mirror.")
+
+
+def _judge(url: str, response: requests.Response) -> None:
+    status = response.status_code
+    if status in _TEMPORARY:
+        raise AttemptError(_status_text(status), status=status, wait_s=_retry_after_s(response.headers))
+    if status not in (200, 206, 416):
+        raise _refusal(url, status)
+
+
+def _refusal(url: str, status: int) -> errors.TransportError:
+    hint = {
+        401: "The server asks for a user name: give it in the mirror's URL or in ~/.netrc.",
+        403: "Ask the server's owner for access, or choose another mirror.",
+        404: "Run ./doit.sh lock: what the mirror no longer has is replaced by what it has.",
+        407: "The proxy asks for a user name: give it in http_proxy and https_proxy.",
+        410: "Run ./doit.sh lock: what the mirror no longer has is replaced by what it has.",
+    }.get(status, "Choose another mirror.")
+    return errors.TransportError(shown(url), _status_text(status), hint, status)
+
+
+def _status_text(status: int) -> str:
+    try:
+        return f"HTTP {status} {http.HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"HTTP {status}"
+
+
+def _retry_after_s(headers: typing.Mapping[str, str]) -> float:
+    """RFC 9110 section 10.2.3: seconds or a date; 0 for anything else."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isdecimal():
+        return float(text[:9])
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return 0
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=datetime.UTC)
+    return max(0, date.timestamp() - time.time())
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The cause at the bottom of what `requests` and urllib3 have wrapped."""
+    seen = [error]
+    while True:
+        inner = [getattr(seen[-1], "reason", None), *seen[-1].args, seen[-1].__cause__, seen[-1].__context__]
+        found = next((each for each in inner if isinstance(each, BaseException) and each not in seen), None)
+        if found is None:
+            return seen[-1]
+        seen.append(found)
