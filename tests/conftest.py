@@ -1,4 +1,4 @@
-"""What holds for every test: a missing program is a reported skip by hand, and a failure in CI."""
+"""What holds for every test: a missing program or right is a reported skip by hand, and a failure in CI."""
 
 import os
 
@@ -11,9 +11,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     missing = sorted(
         program for marker in item.iter_markers("tools") for program in marker.args if not command.is_installed(program)
     )
-    if not missing:
+    if missing:
+        reason = f"not installed: {', '.join(missing)} (./doit.sh deps)"
+    elif item.get_closest_marker("root") and os.geteuid() != 0:
+        reason = "only root may"
+    else:
         return
-    reason = f"not installed: {', '.join(missing)} (./doit.sh deps)"
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

@@ -34,7 +34,7 @@ class Part:
             self._hasher.update(block)
             self.size += len(block)
         if self.size >= self.request.content.size and not self.is_good():
-            self._truncate()
+            self.drop()
 
     def is_good(self) -> bool:
         """Whether the file is whole and right; a good file is on the disk afterwards."""
@@ -98,11 +98,9 @@ class Part:
 
     def drop(self) -> None:
         """Forget every byte."""
-        if self.size:
-            self._on_bytes(-self.size)
-            self._truncate()
-
-    def _truncate(self) -> None:
+        if not self.size:
+            return
+        self._on_bytes(-min(self.size, self.request.content.size))
         self._stream.seek(0)
         self._stream.truncate()
         self.size = 0

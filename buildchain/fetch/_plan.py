@@ -142,4 +142,4 @@ def _remaining(content: digest.Descriptor, source: store.Store) -> int:
         begun = source.partial_path(content.digest).stat().st_size
     except OSError:
         begun = 0
-    return content.size - begun if begun <= content.size else content.size
+    return max(content.size - begun, 0)
