@@ -92,7 +92,11 @@ class Context:
             )
             for each in self.manifest.repositories
         ]
-        images = [image.request(chain, self.manifest.image_archives) for chain in self.chains.values()]
+        images = {
+            image.request(chain[: index + 1], self.manifest.image_archives)
+            for chain in self.chains.values()
+            for index in range(len(chain))
+        }
         return sorted([*repositories, *images])
 
     @functools.cached_property

@@ -48,7 +48,7 @@ def _check(here: context.Context) -> None:
         for package in old.packages()
         if package not in current
         and not fetch.is_there(
-            f"{found.url(here.manifest.archives[package.archive])}/{package.path}", here.fetch_options
+            f"{found.url(here.manifest.archives[package.archive])}/{urllib.parse.quote(package.path)}", here.fetch_options
         )
     ]
     moved = [f"{line} (newer)" for line in lock.changes(old, new)]

@@ -1,7 +1,9 @@
 """The one task that asks the network in a build: pull what the lock names into the store."""
 
+import contextlib
 import sys
 import typing
+import urllib.parse
 from collections.abc import Sequence
 
 from buildchain import fetch, lock, mirrors
@@ -31,15 +33,15 @@ def pull_packages(here: context.Context, packages: Sequence[lock.Package]) -> fe
     requests = [_request(here, found, package) for package in missing]
     plan = fetch.plan(requests, here.store)
     fetch.check_space(plan, 0, here.store.root)
-    with fetch.progress(sys.__stderr__) as progress:
+    with contextlib.closing(fetch.progress_on(sys.__stderr__)) as progress:
         return fetch.pull(requests, here.store, here.fetch_options, progress)
 
 
 def _request(here: context.Context, found: mirrors.Mirrors, package: lock.Package) -> fetch.Request:
     url = "" if here.settings.is_offline else found.url(here.manifest.archives[package.archive])
-    return fetch.Request(package.key, package.content, (f"{url}/{package.path}",))
+    return fetch.Request(package.key, package.content, (f"{url}/{urllib.parse.quote(package.path)}",))
 
 
 def _pull(here: context.Context) -> dict[str, typing.Any]:
     pulled = pull_packages(here, here.lock.packages())
-    return {"bytes": pulled.downloaded, "held": pulled.held}
+    return {"bytes": pulled.received_bytes, "seconds": round(pulled.seconds, 3)}

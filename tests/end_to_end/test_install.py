@@ -1,0 +1,105 @@
+"""What an operator relies on: everything installs, pulls and runs from the medium alone, without network."""
+
+import os
+import pathlib
+import subprocess
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+from buildchain import command, registry
+from tests.end_to_end import conftest
+from tests.support import containerd, nginx
+
+pytestmark = pytest.mark.tools("mmdebstrap", "unshare", "bsdtar", "ctr", "containerd", "skopeo", "nginx", "runc")
+
+_REPOSITORY = "packages/debian/metalk8s-debian-12"
+
+
+@pytest.fixture(scope="module")
+def extracted(first: conftest.Checkout, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The ISO's files, read back by a reader that is not ours."""
+    folder = tmp_path_factory.mktemp("extracted")
+    folder.parent.chmod(0o755)
+    folder.chmod(0o755)
+    subprocess.run(["bsdtar", "-xf", first.iso, "-C", folder], check=True)
+    return folder
+
+
+def _bootstrap(medium: pathlib.Path, target: pathlib.Path) -> str:
+    """Install a whole Debian and what a node needs, with no other source and no network; returns what dpkg says."""
+    key = medium / "signing-key.asc"
+    source = f"deb [signed-by={key}] copy:{medium / _REPOSITORY} ./"
+    include = "apt,ca-certificates,containerd,conntrack,ethtool,ipset,iptables,python3,runc,socat,xfsprogs,gnupg"
+    argv = ["unshare", "--net", "mmdebstrap", "--quiet", "--variant=essential", f"--include={include}"]
+    done = subprocess.run(
+        [*argv, "", str(target), source], capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]}
+    )
+    assert done.returncode == 0, done.stderr
+    listed = subprocess.run(
+        ["chroot", target, "dpkg", "--list"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/sbin:/usr/bin"},
+    )
+    return listed.stdout
+
+
+@pytest.mark.parametrize("medium", ["staged", "iso"])
+def test_debian_installs_offline(first: conftest.Checkout, extracted: pathlib.Path, medium: str) -> None:
+    root = first.root / "_build/root" if medium == "staged" else extracted
+    with tempfile.TemporaryDirectory(prefix="debian-") as target:
+        listed = _bootstrap(root, pathlib.Path(target))
+        for program in ("containerd", "runc", "iptables", "ipset", "conntrack", "socat", "python3"):
+            subprocess.run(["chroot", target, "which", program], check=True, capture_output=True)
+    assert "\nii  containerd " in listed
+    assert "\niU" not in listed
+
+
+def test_tampered_repository_is_refused(extracted: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    copy = tmp_path / "medium"
+    subprocess.run(["cp", "-a", extracted, copy], check=True)
+    index = copy / _REPOSITORY / "Packages"
+    for path in [index, *(copy / _REPOSITORY / "by-hash/SHA256").iterdir(), copy / _REPOSITORY / "Packages.gz"]:
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:-20] + b"X" * 20)
+    with tempfile.TemporaryDirectory(prefix="debian-") as target, pytest.raises(AssertionError):
+        _bootstrap(copy, pathlib.Path(target))
+
+
+@pytest.fixture(scope="module")
+def server(extracted: pathlib.Path) -> Iterator[nginx.Server]:
+    """nginx serving the images of the extracted medium, configured by the medium's own files."""
+    version = dict(line.split("=", 1) for line in (extracted / "product.txt").read_text().splitlines())["VERSION"]
+    root = f'set {registry.server_root(f"metalk8s-{version}")} "{extracted}/images/";'
+    texts = [(extracted / path).read_text() for path in (registry.IMAGES_PATH, registry.COMMON_PATH)]
+    with nginx.serve(root, *texts) as running:
+        yield running
+
+
+def _references(medium: pathlib.Path, server: nginx.Server) -> dict[str, str]:
+    """Reference by image name, of everything below images/."""
+    version = dict(line.split("=", 1) for line in (medium / "product.txt").read_text().splitlines())["VERSION"]
+    tags = [path.parent.relative_to(medium / "images") for path in (medium / "images").rglob("manifest.json")]
+    return {str(tag.parent): f"{server.address}/metalk8s-{version}/{tag.parent}:{tag.name}" for tag in tags}
+
+
+def test_skopeo_pulls_every_image(extracted: pathlib.Path, server: nginx.Server, tmp_path: pathlib.Path) -> None:
+    for name, reference in _references(extracted, server).items():
+        target = tmp_path / name
+        command.run(["skopeo", "copy", "--src-tls-verify=false", f"docker://{reference}", f"dir:{target}"])
+        shipped = next((extracted / "images" / name).iterdir())
+        assert {path.name for path in target.iterdir()} == {path.name for path in shipped.iterdir()}
+        assert (target / "manifest.json").read_bytes() == (shipped / "manifest.json").read_bytes()
+
+
+def test_containerd_pulls_and_runs_the_images(extracted: pathlib.Path, server: nginx.Server) -> None:
+    references = _references(extracted, server)
+    assert {"nginx", "etcd"} <= references.keys()
+    with containerd.containerd() as client:
+        for reference in references.values():
+            client("image", "pull", "--plain-http", reference)
+        client("run", "--rm", references["nginx"], "nginx-test", "nginx", "-t")
+        assert "etcd Version" in client("run", "--rm", references["etcd"], "etcd-version", "etcd", "--version")
