@@ -4,11 +4,13 @@ A program sees a fixed environment (no locale, no time zone, no configuration of
 depends on its arguments alone.
 """
 
+import contextlib
 import os
 import pathlib
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 
 from buildchain import errors
 
@@ -39,7 +41,6 @@ def run(
         ToolError: the program is missing or its exit code is not 0.
     """
     texts = [str(argument) for argument in argv]
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     try:
         done = subprocess.run(
             texts,
@@ -47,14 +48,12 @@ def run(
             capture_output=True,
             check=False,
             cwd=directory,
-            env={**kept, **_FIXED, **(environment or {})},
+            env=_environment(environment),
         )
     except FileNotFoundError as error:
-        raise errors.ToolError(texts, "not found on this machine", hint or _install_hint(texts[0])) from error
+        raise _not_found(texts, hint) from error
     if done.returncode != 0:
-        output = (done.stderr or done.stdout).decode(errors="replace")
-        why = f"failed with exit code {done.returncode}: {' '.join(texts)}"
-        raise errors.ToolError(texts, why, hint, exit_code=done.returncode, output=output)
+        raise _failure(texts, done.returncode, done.stderr or done.stdout, hint)
     return done.stdout
 
 
@@ -68,15 +67,67 @@ def call(argv: Sequence[Argument], *, environment: Mapping[str, str] | None = No
     try:
         done = subprocess.run(texts, check=False, env={**os.environ, **(environment or {})})
     except FileNotFoundError as error:
-        raise errors.ToolError(texts, "not found on this machine", hint or _install_hint(texts[0])) from error
+        raise _not_found(texts, hint) from error
     if done.returncode != 0:
-        why = f"failed with exit code {done.returncode}: {' '.join(texts)}"
-        raise errors.ToolError(texts, why, hint, exit_code=done.returncode)
+        raise _failure(texts, done.returncode, b"", hint)
+
+
+def stream(
+    argv: Sequence[Argument],
+    on_line: Callable[[bytes], None],
+    *,
+    stdin: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    hint: str = "",
+) -> None:
+    """Run a program to its end and hand over each line of its standard output as it comes.
+
+    The program's standard input stays open after `stdin`: its end tells the program that nobody waits any more,
+    and it has to end as well. That is what happens when `on_line` raises and when this process is killed.
+
+    Raises:
+        ToolError: the program is missing or its exit code is not 0.
+    """
+    texts = [str(argument) for argument in argv]
+    with tempfile.TemporaryFile() as log:
+        try:
+            child = subprocess.Popen(
+                texts, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=_environment(environment)
+            )
+        except FileNotFoundError as error:
+            raise _not_found(texts, hint) from error
+        with child, contextlib.suppress(BrokenPipeError):  # ended early: its exit code says why
+            _talk(child, stdin, on_line)
+        if child.returncode != 0:
+            log.seek(0)
+            raise _failure(texts, child.returncode, log.read(), hint)
 
 
 def is_installed(program: str) -> bool:
     """Whether a program of this name is in PATH."""
     return shutil.which(program) is not None
+
+
+def _talk(child: subprocess.Popen[bytes], stdin: bytes, on_line: Callable[[bytes], None]) -> None:
+    if child.stdin is not None and child.stdout is not None:
+        child.stdin.write(stdin)
+        child.stdin.flush()
+        for line in child.stdout:
+            on_line(line)
+
+
+def _environment(added: Mapping[str, str] | None) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {**kept, **_FIXED, **(added or {})}
+
+
+def _not_found(texts: list[str], hint: str) -> errors.ToolError:
+    return errors.ToolError(texts, "not found on this machine", hint or _install_hint(texts[0]))
+
+
+def _failure(texts: list[str], exit_code: int, output: bytes, hint: str) -> errors.ToolError:
+    why = f"failed with exit code {exit_code}: {' '.join(texts)}"
+    return errors.ToolError(texts, why, hint, exit_code=exit_code, output=output.decode(errors="replace"))
 
 
 def _install_hint(program: str) -> str:
