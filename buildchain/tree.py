@@ -7,7 +7,6 @@ views of the medium never differ in more than the mangled ISO-9660 names.
 
 import dataclasses
 import json
-import pathlib
 import re
 from collections.abc import Iterable, Iterator
 
@@ -72,8 +71,13 @@ class Tree:
 
     def directories(self) -> list[str]:
         """Every implied directory but the root, parents before children, sorted."""
-        found = {str(parent) for entry in self.entries for parent in pathlib.PurePosixPath(entry.path).parents}
-        return sorted(found - {"."}, key=_sort_key)
+        found: set[str] = set()
+        for entry in self.entries:
+            parent = entry.path.rpartition("/")[0]
+            while parent and parent not in found:
+                found.add(parent)
+                parent = parent.rpartition("/")[0]
+        return sorted(found, key=_sort_key)
 
     def below(self, directory: str) -> "Tree":
         """The entries below one directory, with paths relative to it."""

@@ -24,6 +24,7 @@ __all__ = [
     "Request",
     "check_space",
     "get",
+    "is_there",
     "plan",
     "progress_on",
     "pull",
@@ -74,6 +75,17 @@ def get(url: str, options: Options, *, max_bytes: int) -> bytes:
     from buildchain.fetch import _transport
 
     return _transport.read(url, options, max_bytes)
+
+
+def is_there(url: str, options: Options) -> bool:
+    """Whether a server still has a file; its body is not read.
+
+    Raises:
+        TransportError: the server does not say so clearly.
+    """
+    from buildchain.fetch import _transport
+
+    return _transport.is_there(url, options)
 
 
 def _offline(work: Plan) -> errors.BuildchainError:

@@ -129,14 +129,16 @@ def load_chain(directory: pathlib.Path, name: str) -> tuple[Recipe, ...]:
 
 
 def request(chain: Sequence[Recipe], archives: Sequence[str]) -> lock.Request:
-    """What to resolve for an image: its own packages and those of the recipes it stands on."""
+    """What to resolve for an image: all packages of its chain; what one recipe drops, another may ask for by name."""
     top = chain[-1]
+    wanted = {name for recipe in chain for name in recipe.packages}
+    dropped = {name for recipe in chain for name in recipe.without}
     return lock.Request(
         name=f"image {top.name}",
         architecture=top.config.architecture,
         archives=tuple(archives),
-        packages=tuple(sorted({name for recipe in chain for name in recipe.packages})),
-        without=tuple(sorted({name for recipe in chain for name in recipe.without})),
+        packages=tuple(sorted(wanted)),
+        without=tuple(sorted(dropped - wanted)),
     )
 
 

@@ -44,7 +44,7 @@ def _run_doit(argv: Sequence[str]) -> int:
 
     loader = doit.cmd_base.ModuleTaskLoader(dodo)
     code: int = doit.doit_cmd.DoitMain(loader, config_filenames=()).run(list(argv))
-    _forget_empty_database(pathlib.Path(dodo.DOIT_CONFIG["dep_file"]))
+    _forget_empty_database(pathlib.Path(str(dodo.DOIT_CONFIG["dep_file"])))
     return code
 
 

@@ -65,7 +65,7 @@ class Context:
         return self.settings.root / lock.FILE_NAME
 
     @functools.cached_property
-    def lock(self) -> lock.Lock:
+    def locked(self) -> lock.Lock:
         """The lock, if it covers the intent; a BuildchainError otherwise."""
         loaded = lock.load(self.lock_path)
         lock.check_covers(loaded, self.requests)
@@ -75,7 +75,7 @@ class Context:
     def is_locked(self) -> bool:
         """Whether there is a lock that covers the intent."""
         try:
-            return bool(self.lock)
+            return bool(self.locked)
         except errors.BuildchainError:
             return False
 

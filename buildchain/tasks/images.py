@@ -49,7 +49,7 @@ def _stages(here: context.Context, name: str) -> list[image.Stage]:
     chain = here.chains[name]
     below = [image.request(chain[: index + 1], here.manifest.image_archives) for index in range(len(chain))]
     return [
-        image.Stage(recipe, here.lock.set(request.name).packages)
+        image.Stage(recipe, here.locked.set(request.name).packages)
         for recipe, request in zip(chain, below, strict=True)
     ]
 

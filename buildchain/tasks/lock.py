@@ -46,10 +46,7 @@ def _check(here: context.Context) -> None:
     gone = [
         f"{package.name} {package.version}: gone from the mirror"
         for package in old.packages()
-        if package not in current
-        and not fetch.is_there(
-            f"{found.url(here.manifest.archives[package.archive])}/{urllib.parse.quote(package.path)}", here.fetch_options
-        )
+        if package not in current and not fetch.is_there(pull.url(here, found, package), here.fetch_options)
     ]
     moved = [f"{line} (newer)" for line in lock.changes(old, new)]
     if gone or moved:

@@ -40,18 +40,18 @@ def _repository_task(here: context.Context, repository: manifest.Repository) -> 
 def _locked(here: context.Context, repository: manifest.Repository) -> object:
     if not here.is_locked:
         return None
-    chosen = here.lock.set(f"repository {repository.name}")
-    return chosen, here.lock.date_of(chosen.packages)
+    chosen = here.locked.set(f"repository {repository.name}")
+    return chosen, here.locked.date_of(chosen.packages)
 
 
 def _index(here: context.Context, repository: manifest.Repository) -> tree.Tree:
-    chosen: lock.PackageSet = here.lock.set(f"repository {repository.name}")
+    chosen: lock.PackageSet = here.locked.set(f"repository {repository.name}")
     with signing.open_signer(here.signing_source) as signer:
         return deb.index(
             chosen.packages,
             here.store,
             name=repository.name,
             label="MetalK8s",
-            epoch=here.lock.date_of(chosen.packages),
+            epoch=here.locked.date_of(chosen.packages),
             signer=signer,
         )

@@ -23,7 +23,7 @@ def task__pull() -> action.Task:
 
 def is_pulled(here: context.Context) -> bool:
     """Whether the store holds all that the lock names."""
-    return here.is_locked and all(here.store.has(package.content) for package in here.lock.packages())
+    return here.is_locked and all(here.store.has(package.content) for package in here.locked.packages())
 
 
 def pull_packages(here: context.Context, packages: Sequence[lock.Package]) -> fetch.Pulled:
@@ -33,15 +33,20 @@ def pull_packages(here: context.Context, packages: Sequence[lock.Package]) -> fe
     requests = [_request(here, found, package) for package in missing]
     plan = fetch.plan(requests, here.store)
     fetch.check_space(plan, 0, here.store.root)
-    with contextlib.closing(fetch.progress_on(sys.__stderr__)) as progress:
+    with contextlib.closing(fetch.progress_on(sys.__stderr__ or sys.stderr)) as progress:
         return fetch.pull(requests, here.store, here.fetch_options, progress)
 
 
+def url(here: context.Context, found: mirrors.Mirrors, package: lock.Package) -> str:
+    """Where a package stands on the mirror of its archive."""
+    return f"{found.url(here.manifest.archives[package.archive])}/{urllib.parse.quote(package.path)}"
+
+
 def _request(here: context.Context, found: mirrors.Mirrors, package: lock.Package) -> fetch.Request:
-    url = "" if here.settings.is_offline else found.url(here.manifest.archives[package.archive])
-    return fetch.Request(package.key, package.content, (f"{url}/{urllib.parse.quote(package.path)}",))
+    urls = () if here.settings.is_offline else (url(here, found, package),)
+    return fetch.Request(package.key, package.content, urls)
 
 
 def _pull(here: context.Context) -> dict[str, typing.Any]:
-    pulled = pull_packages(here, here.lock.packages())
+    pulled = pull_packages(here, here.locked.packages())
     return {"bytes": pulled.received_bytes, "seconds": round(pulled.seconds, 3)}
