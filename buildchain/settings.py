@@ -145,16 +145,17 @@ def _signing_key(reader: _Reader) -> str:
 def _default_store(build_root: pathlib.Path, environment: Mapping[str, str]) -> pathlib.Path:
     """The user's cache folder where its files can be linked into the build root, else a folder beside that."""
     cache = pathlib.Path(environment.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    if _device(cache) == _device(build_root):
+    if device(cache) == device(build_root):
         return cache / "metalk8s" / "store"
     return build_root.parent / f".metalk8s-store-{os.getuid()}"
 
 
-def _device(path: pathlib.Path) -> int:
+def device(path: pathlib.Path) -> int:
+    """The file system that a path is on, or would be on."""
     try:
         return path.stat().st_dev
     except FileNotFoundError:
-        return _device(path.parent)
+        return device(path.parent)
 
 
 def _text(path: pathlib.Path | None) -> str | None:

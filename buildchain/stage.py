@@ -5,7 +5,6 @@ is touched. What stands there is believed by its inode (a link to a store entry)
 """
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import os
 import pathlib
@@ -65,21 +64,23 @@ def _stage(contents: tree.Tree, source: store.Store, target: pathlib.Path) -> St
     target.mkdir(parents=True, exist_ok=True)
     expected: dict[str, tree.Entry | None] = {path: None for path in contents.directories()}
     expected |= {entry.path: entry for entry in contents}
+    kept = set()
     for path, status in sorted(_walk(target), reverse=True):
-        if path not in expected or not _is_same(expected[path], status, source, target / path):
+        if path in expected and _is_same(expected[path], status, source, target / path):
+            kept.add(path)
+        else:
             _remove(target / path)
     for directory in [target, *(target / path for path in contents.directories())]:
         directory.mkdir(exist_ok=True)
         directory.chmod(tree.DIRECTORY_MODE)
-    copied = sum(_place(entry, source, target / entry.path) for entry in contents)
+    copied = sum(_place(entry, source, target / entry.path) for entry in contents if entry.path not in kept)
     return Staged(len(contents), sum(file.content.size for file in contents.files()), copied)
 
 
 def _place(entry: tree.Entry, source: store.Store, path: pathlib.Path) -> bool:
-    with contextlib.suppress(FileExistsError):
-        if isinstance(entry, tree.File):
-            return source.link(entry, path)
-        path.symlink_to(entry.target)
+    if isinstance(entry, tree.File):
+        return source.link(entry, path)
+    path.symlink_to(entry.target)
     return False
 
 

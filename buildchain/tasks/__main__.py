@@ -6,7 +6,6 @@ user's into a sentence and exit code 1.
 
 import contextlib
 import fcntl
-import json
 import os
 import pathlib
 import sys
@@ -44,7 +43,7 @@ def _run_doit(argv: Sequence[str]) -> int:
 
     loader = doit.cmd_base.ModuleTaskLoader(dodo)
     code: int = doit.doit_cmd.DoitMain(loader, config_filenames=()).run(list(argv))
-    _forget_empty_database(pathlib.Path(str(dodo.DOIT_CONFIG["dep_file"])))
+    _forget_what_is_gone(pathlib.Path(str(dodo.DOIT_CONFIG["dep_file"])))
     return code
 
 
@@ -70,11 +69,10 @@ def _only_run() -> Iterator[None]:
         yield
 
 
-def _forget_empty_database(path: pathlib.Path) -> None:
-    """After `clean` nothing of the build is left, not even doit's empty record of it."""
-    with contextlib.suppress(OSError, ValueError):
-        if not json.loads(path.read_text()):
-            path.unlink()
+def _forget_what_is_gone(path: pathlib.Path) -> None:
+    """After `clean` nothing of the build is left, not even doit's record of it."""
+    if not context.load().build_root.exists():
+        path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Tasks that put the medium together: the tree, the staged folder, the ISO, its digest and signature."""
 
 import pathlib
+import sys
 import typing
 
 import doit.tools
 
 from buildchain import digest, iso, product, registry, signing, stage, tree
-from buildchain.tasks import action, context, fragment, images, packaging
+from buildchain.tasks import action, context, fragment, images, packaging, report, reporter
 
 _SCRIPTS = ("verify.sh",)
 """Programs in scripts/ that ship in the root of the medium; an explicit list, so that no stray file ships."""
@@ -90,6 +91,7 @@ def task__iso_stage() -> action.Task:
     medium = here.fragment("medium")
     return {
         "title": action.title("STAGE", here.staged_root),
+        "verbosity": 2,
         "actions": [action.run(_stage, here, medium)],
         "file_dep": [medium],
         "task_dep": ["_build_root"],
@@ -130,7 +132,7 @@ def task__iso_digest() -> action.Task:
             doit.tools.config_changed({"key": here.key_identity, "epoch": here.epoch}),
             doit.tools.result_dep("_iso_build"),
         ],
-        "clean": action.removal(*targets),
+        "clean": action.removal(*targets, here.build_root / report.FILE_NAME, here.settings.root / reporter.LOG_NAME),
     }
 
 
@@ -152,6 +154,9 @@ def _seal(here: context.Context, parts: list[pathlib.Path]) -> tree.Tree:
 
 def _stage(here: context.Context, medium: pathlib.Path) -> dict[str, typing.Any]:
     done = stage.stage(fragment.load(medium), here.store, here.staged_root)
+    if done.copied:
+        why = "the store is on another file system or has another owner"
+        sys.stdout.write(f"   {done.copied} of {done.files} files were copied, not linked: {why}\n")
     return {"files": done.files, "bytes": done.size, "copied": done.copied}
 
 

@@ -6,7 +6,7 @@ import typing
 import urllib.parse
 from collections.abc import Sequence
 
-from buildchain import fetch, lock, mirrors
+from buildchain import fetch, lock, mirrors, settings
 from buildchain.tasks import action, context
 
 
@@ -29,12 +29,22 @@ def is_pulled(here: context.Context) -> bool:
 def pull_packages(here: context.Context, packages: Sequence[lock.Package]) -> fetch.Pulled:
     """Pull packages from the mirrors of their archives; with everything held, no mirror is asked for."""
     found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
-    missing = [package for package in packages if not here.store.has(package.content)]
-    requests = [_request(here, found, package) for package in missing]
+    requests = [_request(here, found, package) for package in packages]
     plan = fetch.plan(requests, here.store)
-    fetch.check_space(plan, 0, here.store.root)
+    _check_space(here, plan)
     with contextlib.closing(fetch.progress_on(sys.__stderr__ or sys.stderr)) as progress:
         return fetch.pull(requests, here.store, here.fetch_options, progress)
+
+
+def _check_space(here: context.Context, plan: fetch.Plan) -> None:
+    """Tell what will be needed, and refuse it now if a disk is too small; the ISO is about as large as its packages."""
+    iso_bytes = plan.missing_bytes + plan.held_bytes
+    sys.stdout.write(f"   {plan}; the ISO will take about {fetch.size_text(iso_bytes)}\n")
+    if settings.device(here.store.root) == settings.device(here.build_root):
+        fetch.check_space(plan, iso_bytes, here.build_root)
+        return
+    fetch.check_space(plan, 0, here.store.root)
+    fetch.check_space(fetch.Plan(), iso_bytes, here.build_root)
 
 
 def url(here: context.Context, found: mirrors.Mirrors, package: lock.Package) -> str:
@@ -43,7 +53,8 @@ def url(here: context.Context, found: mirrors.Mirrors, package: lock.Package) ->
 
 
 def _request(here: context.Context, found: mirrors.Mirrors, package: lock.Package) -> fetch.Request:
-    urls = () if here.settings.is_offline else (url(here, found, package),)
+    is_asked_for = not (here.settings.is_offline or here.store.has(package.content))
+    urls = (url(here, found, package),) if is_asked_for else ()
     return fetch.Request(package.key, package.content, urls)
 
 

@@ -9,6 +9,8 @@ import typing
 import doit.exceptions
 import doit.reporter
 
+from buildchain.tasks import context, report
+
 LOG_NAME = "build.log"
 
 
@@ -62,6 +64,8 @@ class Reporter(doit.reporter.ConsoleReporter):  # type: ignore[misc]
                 self.write(output)
         for message in self.runtime_errors:
             self.write(f"{message}\n")
+        if self.rows.get("_iso_digest", {}).get("result") == "success" and not self.failures:
+            report.write(context.load(), self.rows)
         tasks = [{"name": name, **row} for name, row in self.rows.items() if "result" in row]
         log = {"tasks": tasks, "out": "", "err": "\n".join(self.runtime_errors)}
         with contextlib.suppress(OSError):
@@ -71,6 +75,7 @@ class Reporter(doit.reporter.ConsoleReporter):  # type: ignore[misc]
         row = self.rows.setdefault(task.name, {"started": None})
         started = row["started"]
         row["result"] = result
+        row["values"] = dict(task.values)
         row["elapsed"] = None if started is None else round(time.time() - started, 3)
         row["out"] = "".join(action.out or "" for action in task.actions)
         row["err"] = "".join(action.err or "" for action in task.actions)
