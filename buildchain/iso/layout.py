@@ -31,6 +31,7 @@ CLOCKED = ("pycdlib.pycdlib", "pycdlib.headervd", "pycdlib.dates", "pycdlib.util
 
 _LINK_MODE = stat.S_IFLNK | 0o777
 _JOLIET_VOLUME_ID = 16
+_NO_BYTES = io.BytesIO()
 _PREPARER = "METALK8S BUILDCHAIN"
 
 
@@ -114,7 +115,7 @@ class _Builder:
     def add_file(self, file: tree.File, links: int) -> None:
         name, iso_path = self._claim(file.path)
         self._volume.add_fp(
-            io.BytesIO(),
+            _NO_BYTES,
             file.content.size,
             iso_path,
             rr_name=name,
@@ -122,9 +123,9 @@ class _Builder:
             file_mode=stat.S_IFREG | file.mode,
         )
         added = self._volume.inodes[-1]
-        for record, is_iso in added.linked_records:
-            if is_iso:
-                _attributes_of(record).posix_file_links = links
+        for record, _ in added.linked_records:
+            for attributes in _attributes_of(record):
+                attributes.posix_file_links = links
         first = self._inodes.setdefault(file.content, added)
         if first is not added:
             self._share(first, added)
@@ -138,10 +139,8 @@ class _Builder:
         volume = self._volume
         volume.force_consistency()
         self._mend_modes()
-        extents = sorted(
-            (Extent(each.extent_location() * BLOCK_SIZE, content) for content, each in self._inodes.items() if content.size),
-            key=lambda extent: extent.offset,
-        )
+        placed = [(each.extent_location(), content) for content, each in self._inodes.items() if content.size]
+        extents = [Extent(block * BLOCK_SIZE, content) for block, content in sorted(placed)]
         head_size = extents[0].offset if extents else volume.pvd.space_size * BLOCK_SIZE
         for descriptor in self._descriptors():
             descriptor.add_to_space_size(PADDING)
@@ -165,16 +164,17 @@ class _Builder:
             descriptor.remove_from_space_size(added.get_data_length())
 
     def _descriptors(self) -> list[headervd.PrimaryOrSupplementaryVD]:
-        return [*self._volume.pvds, self._volume.joliet_vd]
-
+        return [*self._volume.pvds, *self._volume.svds]
 
     def _mend_modes(self) -> None:
         root = self._volume.pvd.root_directory_record()
         for record in root.children[:2]:
-            _attributes_of(record).posix_file_mode = stat.S_IFDIR | tree.DIRECTORY_MODE
+            for attributes in _attributes_of(record):
+                attributes.posix_file_mode = stat.S_IFDIR | tree.DIRECTORY_MODE
         for record in _records_below(root):
             if record.is_symlink():
-                _attributes_of(record).posix_file_mode = _LINK_MODE
+                for attributes in _attributes_of(record):
+                    attributes.posix_file_mode = _LINK_MODE
 
 
 def _records_below(directory: dr.DirectoryRecord) -> Iterator[dr.DirectoryRecord]:
@@ -184,10 +184,12 @@ def _records_below(directory: dr.DirectoryRecord) -> Iterator[dr.DirectoryRecord
             yield from _records_below(record)
 
 
-def _attributes_of(record: dr.DirectoryRecord) -> rockridge.RRPXRecord:
-    """The record's PX entry; a long name moves it to the continuation area."""
-    entries = record.rock_ridge
-    return entries.dr_entries.px_record or entries.ce_entries.px_record
+def _attributes_of(record: object) -> Iterator[rockridge.RRPXRecord]:
+    """The PX entry of a Rock Ridge record; a long name moves it to the continuation area. Joliet has none."""
+    if isinstance(record, dr.DirectoryRecord) and record.rock_ridge:
+        for area in (record.rock_ridge.dr_entries, record.rock_ridge.ce_entries):
+            if area and area.px_record:
+                yield area.px_record
 
 
 @contextlib.contextmanager
