@@ -137,7 +137,7 @@ def _check_size(file: typing.BinaryIO, content: digest.Descriptor, copied: int) 
     actual = copied if copied < content.size else os.fstat(file.fileno()).st_size
     if actual != content.size:
         raise errors.IntegrityError(
-            str(content.digest),
+            file.name,
             "the store",
             f"{content.size} bytes",
             f"{actual} bytes",

@@ -1,0 +1,108 @@
+"""Stores with given files, and what pycdlib reads in a finished image: the judge of the unit tests."""
+
+import dataclasses
+import io
+import pathlib
+from collections.abc import Iterator
+
+from pycdlib import dr, pycdlib
+
+from buildchain import digest, store, tree
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """One name of an image, as Rock Ridge shows it."""
+
+    mode: int
+    links: int
+    content: bytes | str
+    """Bytes of a file, target of a link, nothing for a directory."""
+    extent: int
+    iso_name: str
+    date: tuple[int, ...]
+    """Years since 1900, month, day, hour, minute, second, quarters of an hour from UTC."""
+
+
+def add(into: store.Store, path: str, content: bytes, *, is_program: bool = False) -> tree.File:
+    """Put bytes into the store and name them."""
+    return tree.File(path, into.add_bytes(content), is_program)
+
+
+def add_sparse(into: store.Store, path: str, size: int) -> tree.File:
+    """A file of zeros that takes no room, with its true digest."""
+    made = into.root / "sparse"
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with made.open("wb") as stream:
+        stream.truncate(size)
+    with made.open("rb") as stream:
+        content = digest.Descriptor(digest.Digest.of_file(stream), size)
+    into.adopt(made, content)
+    return tree.File(path, content)
+
+
+def read(image: pathlib.Path) -> dict[str, Found]:
+    """Everything below the root, and the root as the empty path."""
+    opened = pycdlib.PyCdlib()
+    opened.open(str(image))
+    try:
+        root = opened.pvd.root_directory_record()
+        found = {path: _found(opened, record) for path, record in _walk(root, "")}
+        found[""] = _found(opened, root.children[0])
+        return found
+    finally:
+        opened.close()
+
+
+def read_joliet(image: pathlib.Path) -> dict[str, bytes]:
+    """The files that Joliet shows."""
+    opened = pycdlib.PyCdlib()
+    opened.open(str(image))
+    try:
+        return {
+            f"{directory}/{name}".strip("/"): _content(opened, joliet_path=f"{directory}/{name}".replace("//", "/"))
+            for directory, _, names in opened.walk(joliet_path="/")
+            for name in names
+        }
+    finally:
+        opened.close()
+
+
+def _walk(directory: dr.DirectoryRecord, prefix: str) -> Iterator[tuple[str, dr.DirectoryRecord]]:
+    for record in directory.children[2:]:
+        assert record.rock_ridge is not None
+        path = prefix + record.rock_ridge.name().decode()
+        yield path, record
+        if record.is_dir():
+            yield from _walk(record, f"{path}/")
+
+
+def _found(opened: pycdlib.PyCdlib, record: dr.DirectoryRecord) -> Found:
+    extension = record.rock_ridge
+    assert extension is not None
+    areas = [area for area in (extension.dr_entries, extension.ce_entries) if area]
+    attributes = next(area.px_record for area in areas if area.px_record)
+    assert (attributes.posix_user_id, attributes.posix_group_id) == (0, 0)
+    times = next(area.tf_record for area in areas if area.tf_record)
+    assert times.modification_time is not None
+    assert record.date is not None
+    assert times.modification_time.record() == record.date.record()
+    content: bytes | str = b""
+    if record.is_symlink():
+        content = extension.symlink_path().decode()
+    elif record.is_file():
+        content = _content(opened, iso_path=opened.full_path_from_dirrecord(record))
+    return Found(
+        attributes.posix_file_mode,
+        attributes.posix_file_links,
+        content,
+        record.extent_location(),
+        record.file_identifier().decode(),
+        tuple(record.date.record()),
+    )
+
+
+def _content(opened: pycdlib.PyCdlib, **path: str) -> bytes:
+    stream = io.BytesIO()
+    opened.get_file_from_iso_fp(stream, **path)
+    return stream.getvalue()
