@@ -189,13 +189,7 @@ def _read_directory(image: Image, directory: Entry, is_joliet: bool, where: str)
     if len(directory.extents) != 1 or extent.length % records.SECTOR or extent.length == 0:
         raise medium.DamagedError("is a directory of a wrong size")
     found = [records.parse_record(data) for data in records.split_records(image.read(extent))]
-    expected = [(b"\0", extent.start), (b"\1", directory.parent.start)]
-    if [(each.identifier, each.extent.start) for each in found[:2]] != expected:
-        image.fault(where, "has wrong records for itself and its parent")
-    if any(
-        each.extent.length != size for each, size in zip(found, [extent.length, directory.parent.length], strict=False)
-    ):
-        image.fault(where, "has a wrong size for itself or its parent")
+    _check_own_records(image, directory, found[:2], is_joliet, where)
     entries: list[Entry] = []
     names: set[str] = set()
     if not is_joliet:
@@ -214,6 +208,18 @@ def _read_directory(image: Image, directory: Entry, is_joliet: bool, where: str)
         entries.append(entry)
     _check_order(image, entries, is_joliet, where)
     return entries
+
+
+def _check_own_records(
+    image: Image, directory: Entry, found: list[records.Record], is_joliet: bool, where: str
+) -> None:
+    itself = directory.extents[0]
+    # libisofs 1.5.4 (xorriso) lets a Joliet directory be its own parent.
+    parents = {directory.parent, itself} if is_joliet else {directory.parent}
+    if [each.identifier for each in found] != [b"\0", b"\1"]:
+        raise medium.DamagedError("has no records for itself and its parent")
+    if found[0].extent != itself or found[1].extent not in parents:
+        image.fault(where, "has wrong records for itself and its parent")
 
 
 def _groups(found: list[records.Record]) -> Iterable[list[records.Record]]:
