@@ -341,8 +341,9 @@ def _check_extents(image: Image, end: int) -> None:
             image.fault(claim.owner, "has an extent outside of the volume")
         if last is not None and claim.extent.start < last.extent.end:
             is_shared = claim.extent == last.extent and claim.is_file and last.is_file
+            first, second = (claim, last) if claim.is_file else (last, claim)
             if not is_shared:
-                image.fault(claim.owner, f"overlaps {last.owner}")
+                image.fault(first.owner, f"overlaps {second.owner}")
         if last is None or claim.extent.end > last.extent.end:
             last = claim
 
