@@ -127,7 +127,7 @@ def _digest(
     good = {path: digest for path, digest in by_path.items() if isinstance(digest, str)}
     faults = [Fault(path, str(error)) for path, error in by_path.items() if not isinstance(error, str)]
     whole = digests.get(found.whole.identity, "") if found.whole else ""
-    contents = medium.Contents(found.nodes, good, medium.reader(found.nodes))
+    contents = medium.Contents.of(found.nodes, good, medium.reader(found.nodes))
     return contents, whole if isinstance(whole, str) else "", faults
 
 

@@ -56,7 +56,7 @@ class Image:
     def __init__(self, path: pathlib.Path) -> None:
         # The path of the file itself: contents are opened again by name, and never through a link.
         self.path = path.resolve()
-        self._handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._handle = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self.status = os.fstat(self._handle)
         self.size = os.lseek(self._handle, 0, os.SEEK_END)
         self.is_device = not stat.S_ISREG(self.status.st_mode)
@@ -193,6 +193,8 @@ def _read_directory(image: Image, directory: Entry, is_joliet: bool, where: str)
     entries: list[Entry] = []
     names: set[str] = set()
     if not is_joliet:
+        if not directory.path and not found[0].system_use.startswith(rock_ridge.START):
+            image.fault(where, "does not say that it has Rock Ridge")
         image.own_attributes[directory.path] = _attributes(image, found[0], where)
         _attributes(image, found[1], where)
     for group in _groups(found[2:]):

@@ -1,10 +1,11 @@
 """What stands on a medium, the same for a folder and for an image; and how its bytes are read, boundedly."""
 
+import bisect
 import dataclasses
 import enum
 import os
 import pathlib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 SUM_NAME = "SHA256SUM"
 SIGNATURE_NAME = "SHA256SUM.asc"
@@ -16,6 +17,9 @@ MAX_TEXT_SIZE = 64 << 20
 """Bytes of the largest file that is parsed: four times the index of a whole Debian release, gzipped."""
 MAX_ENTRIES = 1_000_000
 """Entries of a medium; a hostile one must not fill the memory."""
+
+
+_AFTER_SLASH = chr(ord("/") + 1)
 
 
 class DamagedError(Exception):
@@ -90,15 +94,20 @@ class Contents:
     nodes: Mapping[str, Node]
     digests: Mapping[str, str]
     read: Reader
+    _files: Sequence[str]
+
+    @classmethod
+    def of(cls, nodes: Mapping[str, Node], digests: Mapping[str, str], read: Reader) -> "Contents":
+        """Put them together."""
+        return cls(nodes, digests, read, sorted(path for path, node in nodes.items() if node.kind is Kind.FILE))
 
     def files(self, directory: str = "") -> list[str]:
         """Paths of the regular files below a directory, relative to it, sorted."""
-        prefix = f"{directory}/" if directory else ""
-        return sorted(
-            path.removeprefix(prefix)
-            for path, node in self.nodes.items()
-            if node.kind is Kind.FILE and path.startswith(prefix)
-        )
+        if not directory:
+            return list(self._files)
+        start = bisect.bisect_left(self._files, f"{directory}/")
+        end = bisect.bisect_left(self._files, f"{directory}{_AFTER_SLASH}", start)
+        return [path.removeprefix(f"{directory}/") for path in self._files[start:end]]
 
     def has_file(self, path: str) -> bool:
         """Whether a regular file stands there."""

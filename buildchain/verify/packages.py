@@ -148,6 +148,8 @@ def _gunzip(compressed: bytes, size: int) -> bytes:
         plain = unpacker.decompress(compressed, size + 1)
     except zlib.error as error:
         raise medium.DamagedError(f"cannot be unpacked: {error}") from error
+    if not unpacker.eof and len(plain) <= size:
+        raise medium.DamagedError("ends early")
     if unpacker.unused_data:
         raise medium.DamagedError("has bytes after its end")
     return plain

@@ -76,5 +76,4 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 def printable(text: str) -> str:
     """Text of a hostile medium for a terminal: no control characters, no broken encodings."""
-    whole = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in whole)
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -9,7 +9,10 @@ from buildchain.verify import medium, records
 MAX_CONTINUATIONS = 64
 """Continuation areas of one record; a real one has at most two, a hostile one could go in circles."""
 
-_IGNORED = {b"SP", b"PD", b"ER", b"ES", b"RR", b"TF"}
+START = b"SP\x07\x01\xbe\xef\0"
+"""What the root's own record starts with (SUSP 5.3): without it, or with bytes to skip, readers see other entries."""
+
+_IGNORED = {b"PD", b"ER", b"ES", b"RR", b"TF"}
 """Carry nothing that is judged. What is not here and not read below is refused: ZF, for one, changes contents."""
 
 _NAME_CONTINUES = 0x01
@@ -54,7 +57,7 @@ def parse(system_use: bytes, read: ReadArea) -> Attributes:
             posix = data
         elif signature == b"SL":
             links.append(data)
-        elif signature not in _IGNORED:
+        elif signature not in _IGNORED and not (signature == b"SP" and data == START[4:]):
             raise medium.DamagedError(f"has the unexpected Rock Ridge entry {signature!r}")
     if posix is None:
         raise medium.DamagedError("has no Rock Ridge mode")

@@ -282,4 +282,4 @@ def as_contents(entries: Entries) -> verify_medium.Contents:
         except KeyError:
             raise verify_medium.DamagedError("is missing") from None
 
-    return verify_medium.Contents(nodes, digests, read)
+    return verify_medium.Contents.of(nodes, digests, read)

@@ -119,6 +119,8 @@ CHILD = next(path for path in good() if path.endswith(".manifest.json"))
             put(f"{REPOSITORY}/Packages.gz", gzip.compress(bytes(9 << 20))),
             "Packages.gz: its content is not that of Pac",
         ),
+        (put(f"{REPOSITORY}/Packages.gz", gzip.compress(b"")[:-1]), "Packages.gz: ends early"),
+        (put(f"{REPOSITORY}/Packages.gz", gzip.compress(b"") + b"x"), "Packages.gz: has bytes after its end"),
         (put("packages/debian/empty/note", b""), "packages/debian/empty/Release: is missing"),
         # Images
         (drop(BLOB), f"{BLOB}: is missing: manifest.json names it"),
@@ -263,7 +265,7 @@ def test_report_is_one_line_a_fault() -> None:
     text = str(report.Report(pathlib.Path("x.iso"), Verdict.CORRUPT, faults, ("left out",), "MetalK8s 2.5.1"))
     assert text == (
         "a\\nb: is \\x1b[31m missing\n"
-        "\\xe9: is odd\n"
+        "\\udce9: is odd\n"
         "note: left out\n"
         "x.iso (MetalK8s 2.5.1): corrupt: do not use this medium\n"
     )
@@ -311,7 +313,7 @@ def test_folder_with_what_no_medium_has(tmp_path: pathlib.Path) -> None:
     nodes, faults = folder.scan(tmp_path)
     kinds = {path: node.kind.value for path, node in nodes.items()}
     assert kinds == {".": "dir", "pipe": "other", "out": "link", os.fsdecode(b"caf\xe9"): "file"}
-    assert [str(fault) for fault in faults] == ["caf\\xe9: its name is not UTF-8"]
+    assert [str(fault) for fault in faults] == ["caf\\udce9: its name is not UTF-8"]
 
 
 def test_folder_counts_its_entries(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,7 @@ JOLIET_PRODUCT = record("product.txt".encode("utf-16-be"))
 JOLIET_ONE = record("one".encode("utf-16-be"))
 NAME = good().index(b"NM\x10\x01\x00product.txt")
 MODE = good().rindex(b"PX", 0, NAME) if good().rindex(b"PX", 0, NAME) > PRODUCT else good().index(b"PX", NAME)
+START = good().index(rock_ridge.START)
 LINK = good().index(b"SL", record(b"LINK.;1"))
 TABLE = int(struct.unpack_from("<I", good(), PVD + 140)[0]) * SECTOR
 BIG_TABLE = int(struct.unpack_from(">I", good(), PVD + 148)[0]) * SECTOR
@@ -151,6 +152,8 @@ BLOCKS = len(good()) // SECTOR
         (NAME + 2, b"\xff", "/: has a Rock Ridge entry of a wrong length or version"),
         (NAME, b"ZF", "/: has the unexpected Rock Ridge entry b'ZF'"),
         (NAME, b"CE", "/: has "),
+        (START, b"XX", "/: does not say that it has Rock Ridge"),
+        (START + 6, b"\x01", "/: has the unexpected Rock Ridge entry b'SP'"),
         (MODE, b"TF", "/: has no Rock Ridge mode"),
         (MODE + 4, both32(0o40444), "product.txt: is a directory in one tree only"),
         (LINK + 5, b"\x10", "/one: has a Rock Ridge link with unexpected flags"),
