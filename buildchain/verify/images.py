@@ -31,13 +31,14 @@ _HEX = re.compile("[0-9a-f]{64}")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Image:
-    """One image: digests (hex) of its manifest and, for an index, of the manifests in it that are there."""
+    """One image: digests (hex) of its manifest, of its blobs, and, for an index, of the manifests that are there."""
 
     name: str
     tag: str
     media_type: str
     manifest: str
     children: tuple[str, ...]
+    blobs: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,7 +92,8 @@ class _Directory:
             if file not in self._used:
                 self._fault(file, f"is not named by {MANIFEST_NAME}")
         digest = self._contents.digests.get(f"{self._path}/{MANIFEST_NAME}", "")
-        return Image(name, tag, manifest.media_type, digest, tuple(children))
+        blobs = sorted(file for file in self._used if _HEX.fullmatch(file))
+        return Image(name, tag, manifest.media_type, digest, tuple(children), tuple(blobs))
 
     def _fault(self, file: str, what: str) -> None:
         self.faults.append(Fault(f"{self._path}/{file}", what))

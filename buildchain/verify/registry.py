@@ -20,8 +20,19 @@ _TOKEN = re.compile(
     r""" | (?P<word>(?:[^\s;{}"'\#\\$]|\\.|\$(?:\{[^}\s]*\})?)(?:[^\s;{}\\$]|\\.|\$(?:\{[^}\s]*\})?)*)""",
     re.VERBOSE | re.DOTALL,
 )
-_MANIFEST = re.compile(r"/v2/(.+)/manifests/([^/]+)")
-_BLOBS = re.compile(r"\^?/v2/(.+)/blobs/")
+# What static-container-registry writes: literal text between \Q and \E, then the digits of a digest or nothing.
+_PATTERN = re.compile(r"\(\?s\)\^\\Q(?P<literal>/v2/.+?)\\E(?:\(\[0-9a-f\]\{(?P<digits>[0-9]{1,2})\}\))?\\z", re.DOTALL)
+_MANIFEST = re.compile(r"/v2/(?P<name>.+)/manifests/(?P<reference>[^/]+)")
+_BLOB = re.compile(r"/v2/(?P<name>.+)/blobs/sha256:(?P<start>[0-9a-f]*)")
+_TO_MANIFEST = re.compile(r".*:\$request_method/manifest/(?P<hex>[0-9a-f]{64})/(?P<path>.+)\.(?P<ending>[a-z]{2})")
+_TO_BLOB = re.compile(r".*:\$request_method/blob/[0-9a-f]*\$1/(?P<folder>.+)")
+
+_ENDINGS = {
+    "om": "application/vnd.oci.image.manifest.v1+json",
+    "oi": "application/vnd.oci.image.index.v1+json",
+    "dm": "application/vnd.docker.distribution.manifest.v2+json",
+    "dl": "application/vnd.docker.distribution.manifest.list.v2+json",
+}
 
 
 @dataclasses.dataclass(slots=True)
@@ -33,14 +44,23 @@ class Directive:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Location:
-    """Where a manifest is served: image name with the registry's prefix, tag or digest, and what is sent."""
+class Manifest:
+    """A manifest that is served: image name with the registry's prefix, tag or digest, and what is sent."""
 
     name: str
     reference: str
-    digest: str
-    alias: str
+    hex: str
+    path: str
     media_type: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Blobs:
+    """Blobs that are served: those of an image whose digest starts with some digits, and the folder they are in."""
+
+    name: str
+    start: str
+    folder: str
 
 
 def judge(contents: medium.Contents, found: list[images.Image]) -> Iterator[Fault]:
@@ -54,8 +74,12 @@ def judge(contents: medium.Contents, found: list[images.Image]) -> Iterator[Faul
     except medium.DamagedError as error:
         yield Fault(CONFIG_PATH, str(error))
         return
-    for what in _differences(list(_locations(directives)), list(_blob_names(directives)), found):
-        yield Fault(CONFIG_PATH, what)
+    rules = list(_rules(directives))
+    manifests = [rule for rule in rules if isinstance(rule, Manifest)]
+    blobs = [rule for rule in rules if isinstance(rule, Blobs)]
+    prefix = _prefix({rule.name for rule in rules}, {image.name for image in found})
+    differences = [*_manifest_faults(manifests, prefix, found), *_blob_faults(blobs, prefix, found, contents)]
+    yield from (Fault(CONFIG_PATH, what) for what in differences)
 
 
 def parse(text: bytes) -> list[Directive]:
@@ -116,57 +140,39 @@ def _all(directives: list[Directive]) -> Iterator[Directive]:
         yield from _all(directive.block)
 
 
-def _locations(directives: list[Directive]) -> Iterator[Location]:
+def _rules(directives: list[Directive]) -> Iterator[Manifest | Blobs]:
     for directive in _all(directives):
-        match = _MANIFEST.fullmatch(directive.words[-1])
-        if match is None or directive.words[:2] != ["location", "="]:
+        if directive.words[0] != "rewrite" or len(directive.words) < 3:
             continue
-        yield Location(
-            match[1],
-            match[2],
-            _value(directive, "add_header", "Docker-Content-Digest"),
-            _value(directive, "alias"),
-            _value(directive, "default_type"),
-        )
+        match = _PATTERN.fullmatch(directive.words[1])
+        if match is None:
+            continue
+        asked, digits, target = match["literal"], int(match["digits"] or 0), directive.words[2]
+        if digits and (blob := _BLOB.fullmatch(asked)) and (to_blob := _TO_BLOB.fullmatch(target)):
+            if len(blob["start"]) + digits == 64:
+                yield Blobs(blob["name"], blob["start"], to_blob["folder"])
+        elif (manifest := _MANIFEST.fullmatch(asked)) and (to_manifest := _TO_MANIFEST.fullmatch(target)):
+            media_type = _ENDINGS.get(to_manifest["ending"], to_manifest["ending"])
+            yield Manifest(manifest["name"], manifest["reference"], to_manifest["hex"], to_manifest["path"], media_type)
 
 
-def _value(location: Directive, *name: str) -> str:
-    """The word after a directive's name (`always` may follow an add_header's value)."""
-    for each in location.block:
-        if tuple(each.words[: len(name)]) == name and len(each.words) > len(name):
-            return each.words[len(name)]
-    return ""
-
-
-def _blob_names(directives: list[Directive]) -> Iterator[str]:
-    for directive in _all(directives):
-        match = _BLOBS.match(directive.words[-1].replace("\\", ""))
-        if match and directive.words[:2] == ["location", "~"]:
-            yield match[1]
-
-
-def _differences(locations: list[Location], blob_names: list[str], found: list[images.Image]) -> Iterator[str]:
-    names = {image.name for image in found}
-    prefix = _prefix({each.name for each in locations} | set(blob_names), names)
-    served = {each.removeprefix(prefix) for each in blob_names}
-    yield from (f"does not serve the blobs of {name}" for name in sorted(names - served))
-    yield from (f"serves blobs of {name}, which is not on the medium" for name in sorted(served - names))
-    by_place = {(each.name.removeprefix(prefix), each.reference): each for each in locations}
-    if len(by_place) != len(locations):
+def _manifest_faults(rules: list[Manifest], prefix: str, found: list[images.Image]) -> Iterator[str]:
+    by_place = {(rule.name.removeprefix(prefix), rule.reference): rule for rule in rules}
+    if len(by_place) != len(rules):
         yield "serves one manifest in two places"
     known = {(image.name, reference) for image in found for reference in _references(image)}
     for name, reference in sorted(set(by_place) - known):
         yield f"serves {name} {reference}, which is not on the medium"
     places = collections.defaultdict(set)
     for image in found:
-        places[image.name, image.manifest].add(f"/{image.name}/{image.tag}")
+        places[image.name, image.manifest].add(f"{image.name}/{image.tag}/{images.MANIFEST_NAME}")
     for image in found:
-        for reference in (image.tag, f"sha256:{image.manifest}"):
-            location = by_place.get((image.name, reference))
-            if location is None:
+        for reference in _references(image):
+            rule = by_place.get((image.name, reference))
+            if rule is None:
                 yield f"does not serve {image.name} {reference}"
-            else:
-                yield from _wrong(location, image, places[image.name, image.manifest])
+            elif reference.removeprefix("sha256:") not in image.children:
+                yield from _wrong(rule, image, places[image.name, image.manifest])
 
 
 def _references(image: images.Image) -> Iterator[str]:
@@ -175,15 +181,30 @@ def _references(image: images.Image) -> Iterator[str]:
         yield f"sha256:{digest}"
 
 
-def _wrong(location: Location, image: images.Image, places: set[str]) -> Iterator[str]:
-    subject = f"{image.name} {location.reference}"
-    if location.digest != f"sha256:{image.manifest}":
-        yield f"serves {subject} with the digest {location.digest or '(none)'}"
-    if location.media_type not in {"", image.media_type}:
-        yield f"serves {subject} as {location.media_type}"
-    path = location.alias.removesuffix(images.MANIFEST_NAME).rstrip("/")
-    if location.alias and not path.endswith(tuple(places)):
-        yield f"serves {subject} from {location.alias}"
+def _wrong(rule: Manifest, image: images.Image, places: set[str]) -> Iterator[str]:
+    subject = f"{image.name} {rule.reference}"
+    if rule.hex != image.manifest:
+        yield f"serves {subject} with the digest sha256:{rule.hex}"
+    if rule.media_type != image.media_type:
+        yield f"serves {subject} as {rule.media_type}"
+    if rule.path not in places:
+        yield f"serves {subject} from {rule.path}"
+
+
+def _blob_faults(
+    rules: list[Blobs], prefix: str, found: list[images.Image], contents: medium.Contents
+) -> Iterator[str]:
+    by_name: dict[str, list[Blobs]] = collections.defaultdict(list)
+    for rule in rules:
+        by_name[rule.name.removeprefix(prefix)].append(rule)
+    names = {image.name for image in found}
+    yield from (f"does not serve the blobs of {name}" for name in sorted(names - by_name.keys()))
+    yield from (f"serves blobs of {name}, which is not on the medium" for name in sorted(by_name.keys() - names))
+    for image in found:
+        for blob in image.blobs:
+            folder = next((rule.folder for rule in by_name[image.name] if blob.startswith(rule.start)), None)
+            if folder and not contents.has_file(f"{images.DIRECTORY}/{folder}/{blob}"):
+                yield f"looks for the blob {blob} of {image.name} in {folder}"
 
 
 def _prefix(served: set[str], names: set[str]) -> str:

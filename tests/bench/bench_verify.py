@@ -53,7 +53,7 @@ def main(mebibytes: int) -> None:
 def _bulk(mebibytes: int) -> medium.Entries:
     """Half of the bytes in large files, half in files as large as packages."""
     sizes = [mebibytes << 17] * 4 + [512 << 10] * mebibytes
-    rng = random.Random(0)  # noqa: S311
+    rng = random.Random(0)
     return {f"bulk/{number:05}": medium.File(rng.randbytes(size)) for number, size in enumerate(sizes)}
 
 

@@ -236,7 +236,7 @@ def test_any_flipped_byte_is_found(good: medium.Entries, signers: attacks.Keys, 
     whole = iso.read_bytes()
     trust = verify.Trust((), signers.release.fingerprint)
     assert verify.judge(iso, trust).verdict is Verdict.GOOD
-    rng = random.Random()  # noqa: S311 - another part of the image is tried in each run; a failure names the place
+    rng = random.Random()
     with contextlib.closing(image.Image(iso)) as opened:
         nodes = image.scan(opened)
     files = [path for path, node in nodes.items() if node.size]

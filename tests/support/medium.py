@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 import pycdlib
 
+import static_container_registry
 from buildchain import command
 from buildchain.verify import medium as verify_medium
 from tests.support import keys
@@ -155,26 +156,16 @@ def _descriptor(content: bytes) -> dict[str, str | int]:
 
 
 def registry(entries: Entries) -> bytes:
-    """The classic configuration: one location for each tag, digest and name."""
-    text = ""
-    names: dict[str, None] = {}
-    for path, entry in sorted(entries.items()):
-        if not path.startswith("images/") or not path.endswith("/manifest.json") or not isinstance(entry, File):
-            continue
-        name, tag = path.removeprefix("images/").removesuffix("/manifest.json").rsplit("/", 1)
-        names[name] = None
-        digest = f"sha256:{hashlib.sha256(entry.content).hexdigest()}"
-        media_type = json.loads(entry.content)["mediaType"]
-        for reference in (tag, digest):
-            place = f"location = /v2/{PREFIX}{name}/manifests/{reference} {{"
-            if place not in text:
-                text += f"{place}\n    alias $metalk8s_images/{name}/{tag}/;\n    types {{ }}\n"
-                text += f'    default_type "{media_type}";\n    add_header Docker-Content-Digest "{digest}";\n'
-                text += "    try_files manifest.json =404;\n}\n"
-    for name in names:
-        text += f'location ~ "^/v2/{re.escape(PREFIX + name)}/blobs/sha256:([a-f0-9]{{64}})$" {{\n'
-        text += f"    alias $metalk8s_images/{name}/;\n    # one store\n    try_files 1/$1 =404;\n}}\n"
-    return text.encode()
+    """The registry's configuration for the images among the entries, as its generator writes it."""
+    files = {
+        path.removeprefix("images/"): entry.content
+        for path, entry in entries.items()
+        if path.startswith("images/") and isinstance(entry, File)
+    }
+    sizes = {path: len(content) for path, content in files.items()}
+    listing = static_container_registry.read(sizes, files.__getitem__)
+    options = static_container_registry.Options("$metalk8s_images", PREFIX, has_constants=False)
+    return static_container_registry.render(listing, options).encode()
 
 
 def stage(entries: Entries, root: pathlib.Path) -> pathlib.Path:
