@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -60,7 +61,7 @@ def clone(
 ) -> Checkout:
     """Clone what is committed, for a user with a home and a store of their own."""
     home = directory / "home"
-    home.mkdir(parents=True)
+    home.mkdir(parents=True, exist_ok=True)
     root = directory / "checkout"
     subprocess.run(["git", "clone", "--quiet", *options, f"file://{ROOT}", root], check=True)
     if user is not None:
@@ -82,12 +83,11 @@ def clone(
 
 
 @pytest.fixture(scope="session")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+def first() -> Iterator[Checkout]:
     """A build by an ordinary user."""
-    directory = tmp_path_factory.mktemp("first")
-    for parent in [directory, *directory.parents]:
-        if parent.stat().st_uid == os.getuid() and parent.is_relative_to(tmp_path_factory.getbasetemp().parent):
-            parent.chmod(0o755)
+    # Not below pytest's folder, which only root may enter.
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="first-"))
+    directory.chmod(0o755)
     user = ORDINARY_USER if os.getuid() == 0 else None
     checkout = clone(directory, user=user, TZ="Asia/Kolkata", LC_ALL="C.UTF-8")
     checkout.doit()
