@@ -357,9 +357,11 @@ def stuck(here: store.Store, target: pathlib.Path) -> Iterator[subprocess.Popen[
         assert process.stdin is not None
         process.stdin.write(tree.dump(tree.build([file])))
         process.stdin.close()
-        wait_until(lambda: is_held(image.part_path(target)))
-        yield process
-        process.kill()
+        try:
+            wait_until(lambda: is_held(image.part_path(target)))
+            yield process
+        finally:
+            process.kill()
     wait_until(lambda: not image.part_path(target).exists())
 
 
