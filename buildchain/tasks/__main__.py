@@ -38,12 +38,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run_doit(argv: Sequence[str]) -> int:
-    # Imported here: creating the tasks reads the user's files, whose mistakes `main` reports.
+    # Whatever is wrong with the user's files is said now, by `main`: what a task creator raises, doit takes for a bug.
+    here = context.load()
+    _ = here.source
     import dodo
 
     loader = doit.cmd_base.ModuleTaskLoader(dodo)
     code: int = doit.doit_cmd.DoitMain(loader, config_filenames=()).run(list(argv))
-    _forget_what_is_gone(pathlib.Path(str(dodo.DOIT_CONFIG["dep_file"])))
+    if not os.path.exists(here.build_root):
+        # After `clean` nothing of the build is left, not even doit's record of it.
+        pathlib.Path(str(dodo.DOIT_CONFIG["dep_file"])).unlink(missing_ok=True)
     return code
 
 
@@ -67,12 +71,6 @@ def _only_run() -> Iterator[None]:
             hint = "Wait for it to end, or build in a clone of its own (the store may be shared)."
             raise errors.BuildchainError(str(context.ROOT), "another ./doit.sh runs in this checkout", hint) from error
         yield
-
-
-def _forget_what_is_gone(path: pathlib.Path) -> None:
-    """After `clean` nothing of the build is left, not even doit's record of it."""
-    if not context.load().build_root.exists():
-        path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import typing
 
 import doit.tools
 
-from buildchain import digest, iso, product, registry, signing, stage, tree
+from buildchain import digest, errors, iso, product, registry, signing, stage, tree
 from buildchain.tasks import action, context, fragment, images, packaging, report, reporter
 
 _SCRIPTS = ("verify.sh",)
@@ -137,7 +137,11 @@ def task__iso_digest() -> action.Task:
 
 
 def _make_directory(path: pathlib.Path) -> None:
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "Set BUILD_ROOT in .env to a folder that you may write to."
+        raise errors.BuildchainError(str(path), error.strerror or str(error), hint) from error
 
 
 def _product(here: context.Context, text: bytes, scripts: list[pathlib.Path]) -> tree.Tree:

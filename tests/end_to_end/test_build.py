@@ -47,11 +47,10 @@ def test_offline_rebuild_from_the_store(first: conftest.Checkout) -> None:
     assert first.iso_digest() == before
 
 
-def test_offline_without_the_store_names_what_is_missing(first: conftest.Checkout, tmp_path: pathlib.Path) -> None:
-    tmp_path.chmod(0o777)
-    done = first.run("./doit.sh", OFFLINE="1", STORE=str(tmp_path / "empty"), BUILD_ROOT=str(tmp_path / "build"))
+def test_offline_without_the_store_names_what_is_missing(first: conftest.Checkout) -> None:
+    done = first.run("./doit.sh", OFFLINE="1", STORE="../empty", BUILD_ROOT="../other")
     assert done.returncode == 1
-    assert "libc6" in done.stdout
+    assert "libc6:amd64=" in done.stdout
     assert "OFFLINE" in done.stdout
     assert "Traceback" not in done.stdout
 
@@ -61,7 +60,7 @@ def test_clean_leaves_nothing_but_the_store(second: conftest.Checkout) -> None:
     assert second.iso.exists()
     assert "metalk8s.iso" in shown
     second.doit("clean")
-    left = second.run("git", "status", "--porcelain", "--ignored", "--untracked-files=all").stdout
+    left = second.run("git", "status", "--porcelain", "--ignored").stdout
     assert {line for line in left.splitlines() if "__pycache__" not in line} <= {"!! .doit.lock", "!! .venv/"}
     second.doit("-n", "4", OFFLINE="1")
 
