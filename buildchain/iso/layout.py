@@ -102,7 +102,8 @@ class _Builder:
         for descriptor in self._volume.pvds:
             descriptor.volume_identifier = volume_id.encode().ljust(32)
         self._directories = {"": ("", names.Directory())}
-        self._inodes: dict[digest.Descriptor, inode.Inode] = {}
+        # By content and mode: bsdtar takes names that share an extent for one file, and would give them one mode.
+        self._inodes: dict[tuple[digest.Descriptor, int], inode.Inode] = {}
 
     def add_directory(self, path: str) -> None:
         parent, _, name = path.rpartition("/")
@@ -126,7 +127,7 @@ class _Builder:
         for record, _ in added.linked_records:
             for attributes in _attributes_of(record):
                 attributes.posix_file_links = links
-        first = self._inodes.setdefault(file.content, added)
+        first = self._inodes.setdefault((file.content, file.mode), added)
         if first is not added:
             self._share(first, added)
 
@@ -139,7 +140,7 @@ class _Builder:
         volume = self._volume
         volume.force_consistency()
         self._mend_modes()
-        placed = [(each.extent_location(), content) for content, each in self._inodes.items() if content.size]
+        placed = [(each.extent_location(), content) for (content, _), each in self._inodes.items() if content.size]
         extents = [Extent(block * BLOCK_SIZE, content) for block, content in sorted(placed)]
         head_size = extents[0].offset if extents else volume.pvd.space_size * BLOCK_SIZE
         for descriptor in self._descriptors():
