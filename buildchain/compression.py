@@ -8,9 +8,7 @@ several cores can work on one file. libdeflate writes neither time, name nor ope
 
 import collections
 import concurrent.futures
-import functools
 import hashlib
-import importlib.metadata
 import typing
 
 import deflate
@@ -26,10 +24,9 @@ MEMBER_SIZE = 4 << 20
 _WORKERS = 2
 
 
-@functools.cache
 def label() -> str:
     """The compressor and all that its output depends on beside the content; it goes into every image's history."""
-    return f"gzip: deflate {importlib.metadata.version('deflate')}, level {LEVEL}, members of {MEMBER_SIZE} bytes"
+    return f"gzip: deflate {deflate.__version__}, level {LEVEL}, members of {MEMBER_SIZE} bytes"
 
 
 def gzip_bytes(content: bytes) -> bytes:

@@ -26,7 +26,7 @@ _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EACCES, errno.ENOTSUP}
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DISK_BAD = {errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
+_DISK_BAD = {errno.EROFS, errno.EIO}
 
 _HINT_MISSING = "Run ./doit.sh again: what is missing or unreadable is pulled or built again."
 _HINT_FULL = "Free some space, or set STORE in .env to a folder on a larger disk, and run the same command again."
@@ -323,9 +323,9 @@ def _writing(root: pathlib.Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _DISK_FULL:
             raise errors.StoreError(str(root), f"the disk is full ({error.strerror})", _HINT_FULL) from error
-        subject = str(error.filename or root)
-        if error.errno in _DISK_BAD and subject.startswith(str(root)):
-            raise errors.StoreError(subject, str(error.strerror), _HINT_FOLDER) from error
+        is_ours = str(error.filename).startswith(str(root)) if error.filename else error.errno in _DISK_BAD
+        if is_ours:
+            raise errors.StoreError(str(error.filename or root), str(error.strerror), _HINT_FOLDER) from error
         raise
 
 

@@ -70,8 +70,7 @@ def get(url: str, options: Options, *, max_bytes: int) -> bytes:
         IntegrityError:  it is longer than `max_bytes`.
         BuildchainError: `options.is_offline`.
     """
-    if options.is_offline:
-        raise errors.BuildchainError(url, "is not asked for offline", "Unset OFFLINE and run the same command again.")
+    _refuse_offline(url, options)
     from buildchain.fetch import _transport
 
     return _transport.read(url, options, max_bytes)
@@ -81,11 +80,18 @@ def is_there(url: str, options: Options) -> bool:
     """Whether a server still has a file; its body is not read.
 
     Raises:
-        TransportError: the server does not say so clearly.
+        TransportError:  the server does not say so clearly.
+        BuildchainError: `options.is_offline`.
     """
+    _refuse_offline(url, options)
     from buildchain.fetch import _transport
 
     return _transport.is_there(url, options)
+
+
+def _refuse_offline(url: str, options: Options) -> None:
+    if options.is_offline:
+        raise errors.BuildchainError(url, "is not asked for offline", "Unset OFFLINE and run the same command again.")
 
 
 def _offline(work: Plan) -> errors.BuildchainError:

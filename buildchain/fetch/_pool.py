@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import threading
+import time
 
 from buildchain import errors, store
 from buildchain.fetch import _part, _plan, _progress, _transport
@@ -11,11 +12,10 @@ from buildchain.fetch import _part, _plan, _progress, _transport
 _BUSY_WAIT_S = 0.05
 """Another process writes the same file: how long to look away."""
 
-_JOIN_S = 2
-"""How long Ctrl-C waits for the threads; what waits for a connection ends with the process."""
+_JOIN_S = 1
+"""How long a pull that ends early waits for its threads; one that waits for a server's answer ends with the process."""
 
 _HINT_GONE = "Run ./doit.sh lock: what the mirrors no longer have is replaced by what they have."
-
 
 _Failure = errors.TransportError | errors.IntegrityError
 
@@ -68,21 +68,24 @@ class _Pull:
         self._failures: list[tuple[_plan.Request, errors.BuildchainError]] = []
         self._fatal: BaseException | None = None
         self._silent_hosts: set[str] = set()
+        self._put_off_names: set[str] = set()
 
     def run(self) -> None:
         count = min(self._options.jobs, len(self._queue))
-        self._clients = [_transport.Client(self._options) for _ in range(count)]
+        trusted = _transport.find_ca_bundle(self._options.ca_bundle)
+        self._clients = [_transport.Client(self._options, trusted) for _ in range(count)]
         threads = [threading.Thread(target=self._serve, args=[client], daemon=True) for client in self._clients]
         try:
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join()
-        except BaseException:
+                while thread.is_alive() and not self._stop.is_set():
+                    thread.join(_JOIN_S)
+        finally:
             self._halt()
+            deadline = time.monotonic() + _JOIN_S
             for thread in threads:
-                thread.join(_JOIN_S)
-            raise
+                thread.join(max(deadline - time.monotonic(), 0))
         self._conclude()
 
     def _halt(self, fatal: BaseException | None = None) -> None:
@@ -124,8 +127,7 @@ class _Pull:
     def _pull(self, request: _plan.Request, client: _transport.Client) -> None:
         with self._source.partial(request.content.digest) as stream:
             if stream is None:
-                self._queue.append(request)
-                self._pause(_BUSY_WAIT_S)
+                self._put_off(request)
             elif self._source.has(request.content):
                 stream.truncate(0)
                 self._count(request, is_held=True)
@@ -134,6 +136,14 @@ class _Pull:
                 self._from_any(part, client)
                 self._source.adopt(self._source.partial_path(request.content.digest), request.content)
                 self._count(request, is_held=False)
+
+    def _put_off(self, request: _plan.Request) -> None:
+        """Do the others first: another process writes this file."""
+        if request.name not in self._put_off_names:
+            self._put_off_names.add(request.name)
+            self._on_retry(request.name, "another process pulls it; waiting")
+        self._queue.append(request)
+        self._pause(_BUSY_WAIT_S)
 
     def _from_any(self, part: _part.Part, client: _transport.Client) -> None:
         """Fill a part from the first URL that has its bytes."""

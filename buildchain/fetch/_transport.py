@@ -10,12 +10,13 @@ import http
 import http.client
 import os
 import pathlib
+import re
 import ssl
 import time
 import types
 import typing
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import requests
 import urllib3
@@ -24,6 +25,8 @@ from buildchain import digest, errors
 from buildchain.fetch import _plan
 
 MAX_REDIRECTS = 10
+
+_Answer = typing.TypeVar("_Answer")
 
 _HEADERS = {
     "User-Agent": "metalk8s-buildchain",
@@ -42,6 +45,7 @@ _SYSTEM_BUNDLES = (
 )
 
 _HINT_NETWORK = "Check the network and the proxy settings, and run the same command again: what came is kept."
+_HINT_ADDRESS = "Mend this address, or choose another mirror."
 _HINT_CA = "Set CA_BUNDLE in .env to the file of the certificate authority that signed this server's certificate."
 
 
@@ -68,11 +72,15 @@ class AttemptError(Exception):
 
 
 class Client:
-    """The connections of one thread; `abort` may be called from another."""
+    """The connections of one thread; `abort` may be called from another.
 
-    def __init__(self, options: _plan.Options) -> None:
+    Arguments:
+        trusted: what `find_ca_bundle` found, once for all clients.
+    """
+
+    def __init__(self, options: _plan.Options, trusted: str | bool) -> None:
         self._options = options
-        self._verify = find_ca_bundle(options.ca_bundle)
+        self._trusted = trusted
         self._session = requests.Session()
         self._session.headers.clear()
         self._session.headers.update(_HEADERS)
@@ -137,32 +145,42 @@ class Client:
         trail = [url]
         while True:
             response = self._ask(trail[-1], headers)
-            target = self._session.get_redirect_target(response)
-            if target is None:
+            if not response.is_redirect:
                 return response
-            response.close()
-            trail.append(urllib.parse.urljoin(trail[-1], target))
+            with response:
+                trail.append(self._target(response))
             _check_redirect(trail)
 
+    def _target(self, response: requests.Response) -> str:
+        try:
+            return urllib.parse.urljoin(response.url, self._session.get_redirect_target(response))
+        except ValueError as error:
+            why = "is redirected to what is no URL"
+            raise errors.TransportError(shown(response.url), why, _HINT_ADDRESS, response.status_code) from error
+
     def _ask(self, url: str, headers: dict[str, str]) -> requests.Response:
-        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise errors.TransportError(shown(url), "is neither an http nor an https URL", "Mend this address.")
+        if _scheme(url) not in ("http", "https"):
+            raise errors.TransportError(shown(url), "is neither an http nor an https URL", _HINT_ADDRESS)
         with self._faults(url, has_connected=False):
-            return self._session.get(
-                url,
-                headers=headers,
-                timeout=(self._options.connect_timeout_s, self._options.read_timeout_s),
-                verify=self._verify,
+            question = self._session.prepare_request(requests.Request("GET", url, headers))
+            # Not `Session.send`: it reads the body of a redirect, however long, even when told not to follow it.
+            return self._session.get_adapter(url).send(
+                question,
                 stream=True,
-                allow_redirects=False,
+                timeout=(self._options.connect_timeout_s, self._options.read_timeout_s),
+                verify=self._trusted,
+                proxies=requests.utils.get_environ_proxies(url),
             )
 
     @contextlib.contextmanager
     def _faults(self, url: str, *, has_connected: bool = True) -> Iterator[None]:
         try:
             yield
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidProxyURL) as error:
-            raise errors.TransportError(shown(url), str(error), "Mend this address.") from error
+        except requests.exceptions.InvalidProxyURL as error:
+            hint = "Mend http_proxy and https_proxy."
+            raise errors.TransportError(shown(url), "the proxy's address is no URL", hint) from error
+        except requests.exceptions.InvalidURL as error:
+            raise errors.TransportError(shown(url), "is no URL", _HINT_ADDRESS) from error
         except (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
             # `requests` raises children of OSError, its raw body those of urllib3.
             cause = _innermost(error)
@@ -212,13 +230,34 @@ class Tries:
 
 def read(url: str, options: _plan.Options, max_bytes: int) -> bytes:
     """The whole body of a small document, asked for as often as it takes."""
+    return _insist(url, options, lambda client: _read_once(client, url, max_bytes))
+
+
+def is_there(url: str, options: _plan.Options) -> bool:
+    """Whether the answer is the file or that there is none."""
+    try:
+        return _insist(url, options, lambda client: _is_there_once(client, url))
+    except errors.TransportError as error:
+        if error.status in (404, 410):
+            return False
+        raise
+
+
+def _insist(url: str, options: _plan.Options, ask: Callable[[Client], _Answer]) -> _Answer:
     tries = Tries(url, options)
-    with Client(options) as client:
+    with Client(options, find_ca_bundle(options.ca_bundle)) as client:
         while True:
             try:
-                return _read_once(client, url, max_bytes)
+                return ask(client)
             except AttemptError as fault:
                 time.sleep(tries.wait_after(fault))
+
+
+def _is_there_once(client: Client, url: str) -> bool:
+    with client.open(url) as response:
+        if response.status_code != http.HTTPStatus.OK:
+            raise _refusal(url, response.status_code)
+    return True
 
 
 def _read_once(client: Client, url: str, max_bytes: int) -> bytes:
@@ -249,15 +288,12 @@ def find_ca_bundle(ca_bundle: str | None) -> str | bool:
 
 def shown(url: str) -> str:
     """A URL without the password that it may hold."""
-    parts = urllib.parse.urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return re.sub(r"^([a-z]+://)[^/]*@", r"\1", url)
 
 
 def host_of(url: str) -> str:
-    """Host and port."""
-    return urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
+    """Scheme, host and port."""
+    return "/".join(shown(url).split("/", 3)[:3])
 
 
 def _check_bundle(name: str, value: str) -> None:
@@ -270,9 +306,9 @@ def _check_bundle(name: str, value: str) -> None:
 
 
 def _check_redirect(trail: list[str]) -> None:
-    source, target = (urllib.parse.urlsplit(url).scheme for url in trail[-2:])
+    source, target = (_scheme(url) for url in trail[-2:])
     if target not in ("http", "https"):
-        why = f"is redirected to {target}, which is neither http nor https"
+        why = f"is redirected to {shown(trail[-1])!r}, which is neither an http nor an https URL"
     elif (source, target) == ("https", "http"):
         why = f"is redirected from https to http ({shown(trail[-1])})"
     elif trail[-1] in trail[:-1]:
@@ -281,7 +317,11 @@ def _check_redirect(trail: list[str]) -> None:
         why = f"redirects more than {MAX_REDIRECTS} times"
     else:
         return
-    raise errors.TransportError(shown(trail[0]), why, "Mend this address, or choose another mirror.")
+    raise errors.TransportError(shown(trail[0]), why, _HINT_ADDRESS)
+
+
+def _scheme(url: str) -> str:
+    return url.partition(":")[0].lower()
 
 
 def _judge(url: str, response: requests.Response) -> None:

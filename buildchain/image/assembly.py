@@ -181,9 +181,10 @@ def _check_linkage(parts: Sequence[_Part], root: entries.Rootfs, contents: spool
     tolerated = [each for wanted in recipes for each in wanted.may_lack]
     used = {each for each in tolerated for fault in faults if _tolerates(each, fault)}
     left = [fault for fault in faults if not any(_tolerates(each, fault) for each in used)]
-    without = {name: reason for wanted in recipes for name, reason in wanted.without.items()}
+    shipped = {each.locked.name for part in parts for each in part.packages}
+    dropped = {name for wanted in recipes for name in wanted.without} - shipped
     dependencies = {each.origin: each.dependencies() for part in parts for each in part.packages}
-    problems = linkage.describe(left, dependencies, without)
+    problems = linkage.describe(left, dependencies, dropped)
     problems += [f"may-lack {each.file}: nothing lacks {each.needs}" for each in tolerated if each not in used]
     if problems:
         why = "\n".join(["not all that it ships can start", *(f"  {problem}" for problem in problems)])

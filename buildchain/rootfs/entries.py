@@ -5,7 +5,6 @@ Paths are relative and without `./`; `bin`, `sbin` and `lib` are links into `usr
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 
 from buildchain import errors
@@ -127,18 +126,23 @@ def build(entries: Iterable[Entry]) -> Rootfs:
 
 
 def complete(found: dict[str, Entry]) -> list[str]:
-    """Add the links of the merged /usr and all missing parents; returns what stands below something else."""
-    _add_merged_links(found)
+    """Add all missing parents and the links of the merged /usr; returns what stands below something else."""
     problems = []
     for entry in list(found.values()):
-        for parent in map(str, pathlib.PurePosixPath(entry.path).parents):
-            if parent == ".":
-                continue
+        for parent in parents(entry.path):
             attributes = Attributes(DIRECTORY_MODE, 0, 0, entry.attributes.mtime)
             above = found.setdefault(parent, Directory(parent, attributes, entry.origin))
             if not isinstance(above, Directory):
                 problems.append(f"/{entry.path} of {entry.origin} lies below {_spell(above)} of {above.origin}")
+    _add_merged_links(found)
     return problems
+
+
+def parents(path: str) -> Iterator[str]:
+    """The directories above a path, the nearest first."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
 
 
 def _add_merged_links(found: dict[str, Entry]) -> None:
@@ -146,8 +150,9 @@ def _add_merged_links(found: dict[str, Entry]) -> None:
     for name in MERGED:
         if name in found or not (name in _ALWAYS_MERGED or f"usr/{name}" in found):
             continue
-        below = Directory(f"usr/{name}", Attributes(DIRECTORY_MODE, 0, 0, newest), MERGED_ORIGIN)
-        mtime = found.setdefault(f"usr/{name}", below).attributes.mtime
+        for path in ("usr", f"usr/{name}"):
+            found.setdefault(path, Directory(path, Attributes(DIRECTORY_MODE, 0, 0, newest), MERGED_ORIGIN))
+        mtime = found[f"usr/{name}"].attributes.mtime
         found[name] = Link(name, Attributes(LINK_MODE, 0, 0, mtime), MERGED_ORIGIN, f"usr/{name}")
 
 
@@ -158,8 +163,8 @@ def changes(base: Rootfs, full: Rootfs) -> Iterator[Entry]:
     """
     before: Mapping[str, Entry] = base.by_path()
     changed = {entry.path for entry in full if not _is_same(before.get(entry.path), entry)}
-    parents = {str(parent) for path in changed for parent in pathlib.PurePosixPath(path).parents}
-    return (entry for entry in full if entry.path in changed or entry.path in parents)
+    above = {parent for path in changed for parent in parents(path)}
+    return (entry for entry in full if entry.path in changed or entry.path in above)
 
 
 def _is_same(before: Entry | None, after: Entry) -> bool:

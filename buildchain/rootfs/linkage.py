@@ -8,16 +8,16 @@ seen from outside.
 import dataclasses
 import pathlib
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-from elftools.common import exceptions
-from elftools.elf import elffile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from buildchain.rootfs import entries, spool
 
 _MACHINES = {"amd64": "EM_X86_64", "arm64": "EM_AARCH64"}
 _TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 _PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64"}
+
+_DAMAGED = Exception
+"""What reading a damaged ELF file raises: the parser trusts its input, so it can be anything."""
 
 _MAX_LINKS = 40
 """Links the kernel follows for one path: MAXSYMLINKS of linux/namei.h."""
@@ -85,7 +85,7 @@ class _Judge:
 
     def _unmet_by_elf(self, path: str, stream: typing.BinaryIO) -> Iterator[str]:
         try:
-            elf: typing.Any = elffile.ELFFile(stream)
+            elf = _read_elf(stream)
             if elf["e_type"] not in {"ET_EXEC", "ET_DYN"}:
                 return
             if elf["e_machine"] != self._machine:
@@ -97,8 +97,7 @@ class _Judge:
                     yield loader
             for segment in elf.iter_segments("PT_DYNAMIC"):
                 yield from self._unmet_libraries(path, segment)
-        except Exception as error:
-            # The parser trusts its input: a damaged header leads to exceptions of any kind.
+        except _DAMAGED as error:
             yield f"a sound ELF header ({type(error).__name__}: {error})"
 
     def _unmet_libraries(self, path: str, segment: typing.Any) -> Iterator[str]:
@@ -126,8 +125,8 @@ class _Judge:
         if entry.path not in self._machines:
             with self._contents.open(entry.content) as stream:
                 try:
-                    machine = elffile.ELFFile(stream)["e_machine"]
-                except exceptions.ELFError:
+                    machine = _read_elf(stream)["e_machine"]
+                except _DAMAGED:
                     machine = ""
             self._machines[entry.path] = machine
         return self._machines[entry.path]
@@ -135,6 +134,13 @@ class _Judge:
     def resolve(self, path: str) -> entries.File | None:
         """The file an absolute path leads to, through links."""
         return resolve(self._by_path, path)
+
+
+def _read_elf(stream: typing.BinaryIO) -> typing.Any:
+    # Imported here: a run without changes checks nothing, and need not wait for it.
+    from elftools.elf import elffile
+
+    return elffile.ELFFile(stream)
 
 
 def resolve(by_path: Mapping[str, entries.Entry], path: str) -> entries.File | None:
@@ -169,13 +175,13 @@ def follow(by_path: Mapping[str, entries.Entry], path: str) -> entries.Entry | N
 
 
 def describe(
-    faults: Iterable[Missing], dependencies: Mapping[str, Sequence[str]], without: Mapping[str, str]
+    faults: Iterable[Missing], dependencies: Mapping[str, Sequence[str]], without: Collection[str]
 ) -> list[str]:
     """One line a fault, with the dropped packages that most likely held what is missing.
 
     Arguments:
         dependencies: names each package depends on, by the origin of its files.
-        without:      packages that the recipe drops, with the reasons.
+        without:      packages that the recipe drops.
     """
     lines = []
     for fault in faults:

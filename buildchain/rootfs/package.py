@@ -244,14 +244,8 @@ def _entries(
         if path in found and not isinstance(found[path], entries.Directory):
             raise tar.TarError(f"{header.path!r} is in it twice")
         found[path] = _entry(header, path, origin, found, functools.partial(contents.add, content))
-    used = {parent for path in found for parent in _parents(path) if not exclusions.is_excluded(path, excluded)}
+    used = {parent for path in found for parent in entries.parents(path) if not exclusions.is_excluded(path, excluded)}
     return (entry for path, entry in found.items() if path in used or not exclusions.is_excluded(path, excluded))
-
-
-def _parents(path: str) -> Iterator[str]:
-    while "/" in path:
-        path = path.rpartition("/")[0]
-        yield path
 
 
 def _path(header: tar.Header) -> str:

@@ -17,6 +17,8 @@ MAX_EXTENDED_HEADER = 1 << 20
 """Bytes of a pax header or a GNU long name; Linux's longest path is 4096."""
 
 _MAX_OCTAL_SIZE = 8**11 - 1
+_MAX_PADDING = 1 << 20
+"""Bytes behind the last member; GNU tar fills up to a record of 10240."""
 _MAX_OCTAL_ID = 8**7 - 1
 
 
@@ -70,6 +72,14 @@ def read(stream: typing.BinaryIO) -> Iterator[tuple[Header, Iterable[bytes]]]:
         yield header, rest
         rest.skip()
         _exactly(stream, -header.size % BLOCK)
+    _check_padding(stream)
+
+
+def _check_padding(stream: typing.BinaryIO) -> None:
+    """Read to the end, so that a decompressor compares its checksum."""
+    padding = stream.read(_MAX_PADDING + 1)
+    if len(padding) > _MAX_PADDING or padding.strip(b"\0"):
+        raise TarError("something stands behind the end of the archive")
 
 
 class _Rest:

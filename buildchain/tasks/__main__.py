@@ -45,7 +45,7 @@ def _run_doit(argv: Sequence[str]) -> int:
 
     loader = doit.cmd_base.ModuleTaskLoader(dodo)
     code: int = doit.doit_cmd.DoitMain(loader, config_filenames=()).run(list(argv))
-    if not os.path.exists(here.build_root):
+    if not os.path.lexists(here.build_root):
         # After `clean` nothing of the build is left, not even doit's record of it.
         pathlib.Path(str(dodo.DOIT_CONFIG["dep_file"])).unlink(missing_ok=True)
     return code

@@ -36,11 +36,12 @@ def main(arguments: list[str]) -> int:
         "fetch.pull": ours,
         "curl, one by one": curl_each,
         "curl, one process": curl_all,
+        "the same, and checked": curl_checked,
         "wget, one process": wget_all,
     }
     seconds = measure(ways, count, size)
     for name, taken in seconds.items():
-        print(f"  {name:20} {taken:6.2f} s  {taken / seconds['fetch.pull']:5.2f} x")
+        print(f"  {name:22} {taken:6.2f} s  {taken / seconds['fetch.pull']:5.2f} x")
     taken = measure({"fetch.pull": ours}, count, size, LINK_BYTES_PER_S, LINK_LATENCY_S)["fetch.pull"]
     floor = total / LINK_BYTES_PER_S
     print(f"link of {LINK_BYTES_PER_S / 1e6:.0f} MB/s, {LINK_LATENCY_S * 1000:.0f} ms: {taken:.2f} s")
@@ -96,6 +97,14 @@ def curl_all(requests: Requests, folder: pathlib.Path) -> None:
     """One process, one connection."""
     urls = [request.urls[0] for request in requests]
     subprocess.run(["curl", "-sS", "--remote-name-all", *urls], check=True, cwd=folder)
+
+
+def curl_checked(requests: Requests, folder: pathlib.Path) -> None:
+    """One process, one connection; then what a pull does too: digests, and everything on the disk."""
+    curl_all(requests, folder)
+    sums = "".join(f"{request.content.digest.hex}  {request.name}\n" for request in requests)
+    subprocess.run(["sha256sum", "--check", "--quiet"], input=sums.encode(), check=True, cwd=folder)
+    subprocess.run(["sync", *(request.name for request in requests)], check=True, cwd=folder)
 
 
 def wget_all(requests: Requests, folder: pathlib.Path) -> None:

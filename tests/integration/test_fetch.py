@@ -5,13 +5,12 @@ import json
 import os
 import pathlib
 import pwd
-import resource
 import signal
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -28,12 +27,14 @@ import json, os, pathlib, resource, sys
 import requests  # before the user changes: the interpreter may stand where only the first one can read
 from buildchain import digest, errors, fetch, store
 from buildchain.fetch import _pool
-if len(sys.argv) > 2:
+user, file_limit, rows = json.load(sys.stdin)
+if file_limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+if user:
     os.setgroups([])
-    os.setuid(int(sys.argv[2]))
+    os.setuid(user)
 requests = [
-    fetch.Request(name, digest.Descriptor(digest.Digest(hex), size), tuple(urls))
-    for name, hex, size, urls in json.load(sys.stdin)
+    fetch.Request(name, digest.Descriptor(digest.Digest(hex), size), tuple(urls)) for name, hex, size, urls in rows
 ]
 options = fetch.Options(jobs=4, first_wait_s=0.01, longest_wait_s=0.2)
 try:
@@ -44,23 +45,31 @@ print(json.dumps([pulled.count, pulled.received_bytes, resource.getrusage(resour
 """
 
 
-def start(
-    shelf: store.Store, requests: list[fetch.Request], *, user: int | None = None, file_limit: int | None = None
-) -> subprocess.Popen[str]:
-    def limit() -> None:
-        if file_limit:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+CHILDREN: list[subprocess.Popen[str]] = []
 
+
+@pytest.fixture(autouse=True)
+def _no_orphans() -> Iterator[None]:
+    yield
+    while CHILDREN:
+        with CHILDREN.pop() as child:
+            child.kill()
+
+
+def start(
+    shelf: store.Store, requests: list[fetch.Request], *, user: int = 0, file_limit: int = 0
+) -> subprocess.Popen[str]:
     child = subprocess.Popen(
-        [sys.executable, "-c", PULLER, shelf.root, *([] if user is None else [str(user)])],
+        [sys.executable, "-c", PULLER, shelf.root],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=limit,
     )
+    CHILDREN.append(child)
     assert child.stdin
-    json.dump([[each.name, each.content.digest.hex, each.content.size, each.urls] for each in requests], child.stdin)
+    rows = [[each.name, each.content.digest.hex, each.content.size, each.urls] for each in requests]
+    json.dump([user, file_limit, rows], child.stdin)
     child.stdin.close()
     child.stdin = None
     return child
@@ -85,14 +94,25 @@ def shelf(tmp_path: pathlib.Path) -> store.Store:
     return store.Store(tmp_path / "store")
 
 
-def kept(shelf: store.Store) -> int:
-    """Bytes in the store, whole or not."""
-    return begun(shelf) + sum(path.stat().st_size for path in shelf.root.glob("sha256/*/*"))
+def kept(shelf: store.Store, pattern: str = "*/**/*") -> int:
+    """Bytes in the store, whole or not, while a process writes there."""
+    total = 0
+    for path in shelf.root.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 def begun(shelf: store.Store) -> int:
     """Bytes in quarantine."""
-    return sum(path.stat().st_size for path in shelf.root.glob("partial/*"))
+    return kept(shelf, "partial/*")
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_killed_again_and_again(shelf: store.Store) -> None:
@@ -101,8 +121,7 @@ def test_killed_again_and_again(shelf: store.Store) -> None:
         kills = 0
         while True:
             child, goal = start(shelf, requests), kept(shelf) + 250_000 + 97_000 * (kills % 5)
-            while child.poll() is None and kept(shelf) < goal:
-                time.sleep(0.005)
+            wait_until(lambda child=child, goal=goal: child.poll() is not None or kept(shelf) >= goal)  # type: ignore[misc]
             if child.returncode == 0:
                 break
             child.kill()
@@ -140,8 +159,7 @@ def test_the_wait_for_a_killed_process_ends(shelf: store.Store) -> None:
     with mirror.Mirror() as server:
         request = server.add("file", body, mirror.stall(40_000))
         stuck = start(shelf, [request])
-        while begun(shelf) < 40_000:
-            time.sleep(0.01)
+        wait_until(lambda: begun(shelf) == 40_000)
         waiting = start(shelf, [request])
         time.sleep(0.5)
         assert waiting.poll() is None
@@ -157,8 +175,7 @@ def test_ctrl_c_is_quick_and_keeps_the_parts(shelf: store.Store) -> None:
             server.add(f"{number}", body, mirror.stall(40_000)) for number, body in enumerate(contents(4, 100_000))
         ]
         child = start(shelf, requests)
-        while begun(shelf) < 4 * 40_000:
-            time.sleep(0.01)
+        wait_until(lambda: begun(shelf) == 4 * 40_000)
         started = time.monotonic()
         child.send_signal(signal.SIGINT)
         code, _, problems = end(child)
@@ -168,6 +185,16 @@ def test_ctrl_c_is_quick_and_keeps_the_parts(shelf: store.Store) -> None:
         assert begun(shelf) == 4 * 40_000
         assert end(start(shelf, requests))[0] == 0
         assert sum(asked.sent for asked in server.log) == sum(request.content.size for request in requests)
+
+
+def test_ctrl_c_is_quick_when_no_server_answers(shelf: store.Store) -> None:
+    with mirror.Mirror() as server:
+        child = start(shelf, [server.add(f"{number}", bytes([number]), mirror.silence) for number in range(4)])
+        wait_until(lambda: len(server.log) == 4)
+        started = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        code, _, _ = end(child)
+        assert (code, time.monotonic() - started < 3) == (-signal.SIGINT, True)
 
 
 @contextlib.contextmanager

@@ -338,6 +338,24 @@ def redirect(location: str, code: int = 302) -> Lie:
     return lie
 
 
+def endless_redirect(answer: Answer) -> None:
+    """Another address, and a body without an end."""
+    answer.head(302, {"Location": "/file", "Connection": "close"})
+    answer.hang_up()
+    while not answer.mirror.is_closed.is_set():
+        answer.send(b"x" * BLOCK)
+
+
+def raw(content: bytes) -> Lie:
+    """Any bytes in the place of an answer."""
+
+    def lie(answer: Answer) -> None:
+        answer.hang_up()
+        answer.send(content)
+
+    return lie
+
+
 class _Server(http.server.ThreadingHTTPServer):
     mirror: Mirror
     request_queue_size = 64

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import os
 import pathlib
 import subprocess
 import sys
@@ -225,7 +226,13 @@ REFUSED: dict[str, tuple[list[mirror.Lie], type[errors.BuildchainError], str, in
     "redirect to a local file": (
         [mirror.redirect("file:///etc/passwd")],
         errors.TransportError,
-        "{url}/file: is redirected to file, which is neither http nor https",
+        "{url}/file: is redirected to 'file:///etc/passwd', which is neither an http nor an https URL",
+        1,
+    ),
+    "redirect to nonsense": (
+        [mirror.redirect("http://[")],
+        errors.TransportError,
+        "{url}/file: is redirected to what is no URL\nMend this address, or choose another mirror.",
         1,
     ),
     "redirect to nowhere": ([mirror.status(302)], errors.TransportError, "{url}/file: HTTP 302 Found", 1),
@@ -255,6 +262,12 @@ def test_endless_body_is_cut_at_once(server: mirror.Mirror, shelf: store.Store) 
     assert leftovers(shelf) == []
 
 
+def test_the_body_of_a_redirect_is_not_read(server: mirror.Mirror, shelf: store.Store) -> None:
+    server.add("file", CONTENT)
+    pull(shelf, server.add("start", CONTENT, mirror.endless_redirect))
+    assert server.sent("start") < 64 << 20
+
+
 def test_redirects_without_a_loop_end_too(server: mirror.Mirror, shelf: store.Store) -> None:
     requests = [server.add(f"{number}", b"x", mirror.redirect(f"/{number + 1}")) for number in range(20)]
     with pytest.raises(errors.TransportError, match=r"/0: redirects more than 10 times"):
@@ -262,7 +275,7 @@ def test_redirects_without_a_loop_end_too(server: mirror.Mirror, shelf: store.St
     assert len(server.log) == 11
 
 
-@hypothesis.settings(max_examples=15, deadline=None)
+@hypothesis.settings(max_examples=10, deadline=None)
 @hypothesis.given(strategies.lists(strategies.integers(1, SIZE // 4), max_size=10))
 def test_no_byte_comes_twice_wherever_the_line_breaks(cuts: list[int]) -> None:
     with mirror.Mirror() as server, _temporary_store() as shelf:
@@ -317,6 +330,22 @@ def test_a_whole_part_needs_no_request(server: mirror.Mirror, shelf: store.Store
     pull(shelf, request)
     assert shelf.has(request.content)
     assert server.log == []
+
+
+def test_bytes_are_on_the_disk_before_they_are_an_entry(
+    server: mirror.Mirror, shelf: store.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int | str] = []
+    adopt = store.Store.adopt
+
+    def adopt_and_tell(shelf: store.Store, path: pathlib.Path, content: digest.Descriptor) -> None:
+        steps.append("adopt")
+        adopt(shelf, path, content)
+
+    monkeypatch.setattr(os, "fsync", lambda handle: steps.append(os.fstat(handle).st_size))
+    monkeypatch.setattr(store.Store, "adopt", adopt_and_tell)
+    pull(shelf, server.add("file", CONTENT))
+    assert steps == [SIZE, "adopt"]
 
 
 def test_empty_file(server: mirror.Mirror, shelf: store.Store) -> None:
@@ -471,6 +500,18 @@ def test_get(server: mirror.Mirror) -> None:
     assert (caught.value.status, caught.value.why) == (404, "HTTP 404 Not Found")
 
 
+def test_is_there_reads_no_body(server: mirror.Mirror) -> None:
+    url = server.add("file", b"x", mirror.status(503), mirror.endless, mirror.status(410), mirror.status(403)).urls[0]
+    assert fetch.is_there(url, OPTIONS)
+    assert not fetch.is_there(url, OPTIONS)
+    assert not fetch.is_there(f"{server.url}/absent", OPTIONS)
+    with pytest.raises(errors.TransportError, match="HTTP 403 Forbidden"):
+        fetch.is_there(url, OPTIONS)
+    with pytest.raises(errors.BuildchainError, match="is not asked for offline"):
+        fetch.is_there(url, dataclasses.replace(OPTIONS, is_offline=True))
+    assert len(server.log) == 5
+
+
 def test_get_of_an_endless_document(server: mirror.Mirror) -> None:
     url = server.add("index", b"", mirror.endless).urls[0]
     with pytest.raises(errors.IntegrityError):
@@ -484,7 +525,8 @@ def test_get_of_an_endless_document(server: mirror.Mirror) -> None:
         ("http://me:secret@localhost:1/x", "http://localhost:1/x: Connection refused (after 3 attempts)"),
         ("ftp://localhost/x", "ftp://localhost/x: is neither an http nor an https URL"),
         ("file:///etc/passwd", "file:///etc/passwd: is neither an http nor an https URL"),
-        ("http://", "http://: Invalid URL"),
+        ("http://", "http://: is no URL"),
+        ("http://me:secret@[/", "http://[/: is no URL"),
     ],
 )
 def test_url_that_leads_nowhere(url: str, text: str) -> None:
@@ -511,6 +553,34 @@ def test_proxies_and_their_exceptions(server: mirror.Mirror, monkeypatch: pytest
     assert server.log[0].path == "http://mirror.invalid/file"
     monkeypatch.setenv("no_proxy", "localhost")
     assert fetch.get(url, OPTIONS, max_bytes=9) == b"x"
+
+
+def test_proxy_that_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http:///x")
+    with pytest.raises(errors.TransportError, match="the proxy's address is no URL"):
+        fetch.get("http://mirror.invalid/", OPTIONS, max_bytes=9)
+
+
+HEADERS = ["Location", "Content-Length", "Content-Range", "Content-Encoding", "Transfer-Encoding", "Retry-After", ""]
+
+
+@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.given(
+    strategies.sampled_from(
+        [b"HTTP/1.1 200 OK", b"HTTP/1.1 206 P", b"HTTP/1.0 302", b"HTTP/1.1 503 -", b"HTTP/9", b""]
+    ),
+    strategies.lists(strategies.tuples(strategies.sampled_from(HEADERS), strategies.binary(max_size=20)), max_size=4),
+    strategies.binary(max_size=50),
+)
+def test_whatever_a_server_says_the_end_is_an_error(
+    status: bytes, headers: list[tuple[str, bytes]], body: bytes
+) -> None:
+    lines = [status, *(name.encode() + b": " + value for name, value in headers)]
+    with mirror.Mirror() as server, _temporary_store() as shelf:
+        request = server.add("file", CONTENT, mirror.raw(b"\r\n".join(lines) + b"\r\n\r\n" + body))
+        with pytest.raises(errors.BuildchainError):
+            pull(shelf, request, options=dataclasses.replace(OPTIONS, attempts=1))
+        assert not shelf.has(request.content)
 
 
 @pytest.mark.parametrize(
