@@ -4,12 +4,16 @@ import concurrent.futures
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 
 from buildchain.verify import medium
 
 BUFFER_SIZE = 256 << 10
 """Bytes a thread reads at once: small enough for the second-level cache, which is where the hash reads them."""
+
+BATCH_SIZE = 1 << 20
+BATCH_LENGTH = 64
+"""Bytes and files that one thread takes at a time."""
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all), from any thread, one at a time."""
@@ -42,11 +46,26 @@ def digests(
     unique = {content.identity: content for content in contents}
     counter = _Counter(sum(content.size for content in unique.values()), progress)
 
-    def work(content: medium.Content) -> str | medium.DamagedError:
-        return _digest(content, counter)
+    def work(batch: list[medium.Content]) -> list[str | medium.DamagedError]:
+        return [_digest(content, counter) for content in batch]
 
+    batches = list(_batches(unique.values()))
     with concurrent.futures.ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0))) as pool:
-        return dict(zip(unique, pool.map(work, unique.values()), strict=True))
+        found = [each for batch in pool.map(work, batches) for each in batch]
+    return dict(zip(unique, found, strict=True))
+
+
+def _batches(contents: Iterable[medium.Content]) -> Iterator[list[medium.Content]]:
+    """Small files together: handing one to a thread costs more than hashing it."""
+    batch: list[medium.Content] = []
+    size = 0
+    for content in contents:
+        batch.append(content)
+        size += content.size
+        if size >= BATCH_SIZE or len(batch) == BATCH_LENGTH:
+            yield batch
+            batch, size = [], 0
+    yield batch
 
 
 def _digest(content: medium.Content, counter: _Counter) -> str | medium.DamagedError:

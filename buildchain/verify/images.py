@@ -31,13 +31,16 @@ _HEX = re.compile("[0-9a-f]{64}")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Image:
-    """One image: digests (hex) of its manifest, of its blobs, and, for an index, of the manifests that are there."""
+    """One image: digests (hex) of its manifest, its blobs, and of the manifests of an index that are there.
+
+    `children` have their media types.
+    """
 
     name: str
     tag: str
     media_type: str
     manifest: str
-    children: tuple[str, ...]
+    children: tuple[tuple[str, str], ...]
     blobs: tuple[str, ...]
 
 
@@ -73,6 +76,7 @@ class _Directory:
         self._contents = contents
         self._path = path
         self._used = {MANIFEST_NAME, "version"}
+        self._blobs: set[str] = set()
         self.faults: list[Fault] = []
         self.notes: list[str] = []
 
@@ -81,7 +85,8 @@ class _Directory:
         manifest = self._read_manifest(MANIFEST_NAME)
         if manifest is None:
             return None
-        children = [each for each in sorted(manifest.manifests) if self._judge_child(each, manifest.manifests[each])]
+        judged = {each: self._judge_child(each, size) for each, size in sorted(manifest.manifests.items())}
+        children = [(each, media_type) for each, media_type in judged.items() if media_type is not None]
         absent = len(manifest.manifests) - len(children)
         if manifest.manifests and not children:
             self._fault(MANIFEST_NAME, "is an index, and none of its images is here")
@@ -92,8 +97,7 @@ class _Directory:
             if file not in self._used:
                 self._fault(file, f"is not named by {MANIFEST_NAME}")
         digest = self._contents.digests.get(f"{self._path}/{MANIFEST_NAME}", "")
-        blobs = sorted(file for file in self._used if _HEX.fullmatch(file))
-        return Image(name, tag, manifest.media_type, digest, tuple(children), tuple(blobs))
+        return Image(name, tag, manifest.media_type, digest, tuple(children), tuple(sorted(self._blobs)))
 
     def _fault(self, file: str, what: str) -> None:
         self.faults.append(Fault(f"{self._path}/{file}", what))
@@ -112,10 +116,11 @@ class _Directory:
             self._fault(file, str(error))
             return None
 
-    def _judge_child(self, digest: str, size: int) -> bool:
+    def _judge_child(self, digest: str, size: int) -> str | None:
+        """The media type of a manifest of an index; None where it is left out."""
         file = f"{digest}.{MANIFEST_NAME}"
         if not self._contents.has_file(f"{self._path}/{file}"):
-            return False
+            return None
         self._used.add(file)
         self._judge_file(file, digest, size)
         manifest = self._read_manifest(file)
@@ -123,9 +128,10 @@ class _Directory:
             self._fault(file, "is an index within an index")
         elif manifest is not None:
             self._judge_blobs(manifest)
-        return True
+        return manifest.media_type if manifest else ""
 
     def _judge_blobs(self, manifest: Manifest) -> None:
+        self._blobs |= set(manifest.blobs)
         for digest, size in sorted(manifest.blobs.items()):
             self._used.add(digest)
             self._judge_file(digest, digest, size)

@@ -1,8 +1,9 @@
 """A read-only OCI registry that is nginx and files: list a directory of images, write nginx configuration."""
 
 import dataclasses
+import pathlib
 
-from static_container_registry import classic, discovery, listing, names
+from static_container_registry import classic, constant, discovery, links, listing, names
 
 __version__ = "1.0.0"
 
@@ -39,3 +40,25 @@ def render(found: Listing, options: Options) -> str:
     if options.has_images:
         lines += classic.images(found, site)
     return "\n".join(lines) + "\n"
+
+
+def write_tree(found: Listing, root: pathlib.Path, destination: pathlib.Path, name_prefix: str = "") -> None:
+    """Write the tree of the constant configuration: links from `destination` into `root`.
+
+    Raises:
+        ValueError: the prefix cannot begin a repository name; placeholders have no meaning here.
+    """
+    prefix = names.normal_prefix(name_prefix)
+    if "{" in prefix:
+        raise ValueError(f"{name_prefix!a} has a placeholder, and a tree needs names")
+    links.write(found, root, destination, prefix)
+
+
+def render_constant(server_root: str) -> str:
+    """Write the configuration for a tree: it never changes, whatever the tree holds.
+
+    Raises:
+        ValueError: the server root is not one.
+    """
+    head = "# Read-only registry, written by static-container-registry --tree. Include it inside a server block."
+    return "\n".join([head, *constant.configuration(names.checked_server_root(server_root))]) + "\n"

@@ -12,27 +12,17 @@ The internal locations stand under a name of their own for each prefix: includes
 versions of this program, live in one server. `_catalog` is the one thing they share: each adds its names to it.
 """
 
+import collections
 import dataclasses
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from static_container_registry import listing, nginx, pages
+from static_container_registry import answers, listing, names, nginx, pages
 
 MAX_RULES = 48
 """Rewrites tried one after the other in one location; with more, the location is cut by the next character."""
 
-_ENDINGS = {
-    listing.OCI_MANIFEST: "om",
-    listing.OCI_INDEX: "oi",
-    listing.DOCKER_MANIFEST: "dm",
-    listing.DOCKER_LIST: "dl",
-}
-_VERSION_HEADER = "add_header Docker-Distribution-Api-Version registry/2.0 always;"
-_JSON = "default_type application/json;"
 _PARTS = ("blobs", "manifests", "referrers", "tags")
-_HEX = "(?<static_registry_hex>[0-9a-f]{64})"
-_REFUSED = 'if ($request_method !~ "^(?:GET|HEAD)$")'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,9 +46,9 @@ class Site:
     server_root: str
 
     @property
-    def internal(self) -> str:
-        """A path that no request can name, because it is internal, and no other include uses."""
-        return f"/.static-registry:{self.prefix}:"
+    def internal(self) -> answers.Internal:
+        """Locations of this include alone."""
+        return answers.Internal(f"/.static-registry:{self.prefix}:")
 
     def path(self, name: str) -> str:
         """The path of a repository."""
@@ -67,12 +57,13 @@ class Site:
 
 def constants() -> Iterator[str]:
     """What a server needs once, however many includes it has."""
-    yield from nginx.block("location = /v2", _base())
-    yield from nginx.block("location = /v2/", _base())
+    yield from nginx.block("location = /v2", answers.base())
+    yield from nginx.block("location = /v2/", answers.base())
     yield from nginx.block("location = /v2/_catalog", _catalog())
-    yield from nginx.block("location ^~ /v2/", _unknown_name())
+    yield from nginx.block("location ^~ /v2/", [*answers.guard(), *answers.unknown_name()])
     # Includes of the original generator refer to it.
-    yield from nginx.block("location @404_tag", ["internal;", _JSON, *_error(404, "TAG_INVALID", "manifest unknown")])
+    old = ["internal;", answers.JSON, *answers.error(404, "TAG_INVALID", "manifest unknown")]
+    yield from nginx.block("location @404_tag", old)
 
 
 def images(found: listing.Listing, site: Site) -> Iterator[str]:
@@ -85,39 +76,7 @@ def images(found: listing.Listing, site: Site) -> Iterator[str]:
         yield from _repository(repository, site, is_ambiguous=_is_ambiguous(repository.name, every_name))
     has_referrers = any(repository.referrers() for repository in found.repositories)
     yield ""
-    yield from nginx.block(f"location ^~ {nginx.text(site.internal)}", _internal(site, has_referrers=has_referrers))
-
-
-def _base() -> Iterator[str]:
-    yield from _guard()
-    yield _VERSION_HEADER
-    yield 'return 200 "{}";'
-
-
-def _guard() -> Iterator[str]:
-    yield "client_max_body_size 0;"
-    yield _JSON
-    yield from nginx.block(_REFUSED, _refusal())
-
-
-def _refusal() -> Iterator[str]:
-    yield 'add_header Allow "GET, HEAD" always;'
-    yield from _error(405, "UNSUPPORTED", "this registry is read-only")
-
-
-def _unknown_name() -> Iterator[str]:
-    yield from _guard()
-    yield from _error(404, "NAME_UNKNOWN", "repository name not known to registry")
-
-
-def _error(status: int, code: str, message: str) -> list[str]:
-    """An error as in the distribution specification 1.1, "Error codes"."""
-    return [_VERSION_HEADER, _return_error(status, code, message)]
-
-
-def _return_error(status: int, code: str, message: str) -> str:
-    body = nginx.json_text({"errors": [{"code": code, "message": message, "detail": {}}]})
-    return f"return {status} '{body}';"
+    yield from answers.internal(site.internal, _internal(site, has_referrers=has_referrers))
 
 
 def _catalog_part(found: listing.Listing, site: Site) -> Iterator[str]:
@@ -126,11 +85,11 @@ def _catalog_part(found: listing.Listing, site: Site) -> Iterator[str]:
 
 
 def _catalog() -> Iterator[str]:
-    yield from _guard()
+    yield from answers.guard()
     yield "uninitialized_variable_warn off;"
     yield 'set $static_registry_catalog "$static_registry_catalog";'
     yield from pages.directives("static_registry_catalog", "/v2/_catalog")
-    yield _VERSION_HEADER
+    yield answers.VERSION_HEADER
     yield "add_header Link $static_registry_next;"
     yield """return 200 '{"repositories":[$static_registry_page]}';"""
 
@@ -160,17 +119,12 @@ def _repository(repository: listing.Repository, site: Site, *, is_ambiguous: boo
 
 def _location(base: str, rules: Iterable[Rule], site: Site, more: Iterable[str] = (), key: str = "") -> Iterator[str]:
     """The location of a repository, or of those of its paths that begin with `key`."""
-    rewrites = [_rewrite(nginx.literal_pattern(base + rule.key) + rule.tail, site, rule.target) for rule in rules]
-    anything_else = _rewrite(f"{nginx.literal_pattern(base)}(.*)", site, "other/$1")
+    rewrites = [
+        site.internal.rewrite(nginx.literal_pattern(base + rule.key) + rule.tail, rule.target) for rule in rules
+    ]
+    anything_else = site.internal.rewrite(f"{nginx.literal_pattern(base)}(.*)", "other/$1")
     body = ["client_max_body_size 0;", *rewrites, *more, anything_else]
     yield from nginx.block(f"location ^~ {nginx.text(base + key)}", body)
-
-
-def _rewrite(pattern: str, site: Site, target: str) -> str:
-    # \\z and not $, which also matches before a last newline; (?s) makes the newline nothing special.
-    regex = nginx.text(rf"(?s)^{pattern}\z")
-    replacement = nginx.text(f"{site.internal}$request_method/{target}")
-    return f"rewrite {regex} {replacement} last;"
 
 
 def _split(base: str, key: str, rules: Sequence[Rule], site: Site, wider: Sequence[Rule] = ()) -> Iterator[str]:
@@ -201,7 +155,7 @@ def _manifest_rules(repository: listing.Repository) -> Iterator[Rule]:
 
 
 def _manifest_target(manifest: listing.Manifest) -> str:
-    return f"manifest/{manifest.hex}/{manifest.path}.{_ENDINGS[manifest.media_type]}"
+    return f"manifest/{manifest.hex}/{manifest.path}.{listing.ENDINGS[manifest.media_type]}"
 
 
 def _blob_rules(repository: listing.Repository) -> list[Rule]:
@@ -209,7 +163,8 @@ def _blob_rules(repository: listing.Repository) -> list[Rule]:
     owners = _owners(repository)
     if not owners:
         return []
-    default = max(sorted(set(owners.values())), key=lambda folder: sum(1 for each in owners.values() if each == folder))
+    counts = collections.Counter(owners.values())
+    default = min(counts, key=lambda folder: (-counts[folder], folder))
     ordered = sorted(owners)
     rules = []
     for number, hex_digest in enumerate(ordered):
@@ -244,10 +199,10 @@ def _common(one: str, other: str) -> int:
 
 def _list_of_tags(repository: listing.Repository, site: Site) -> Iterator[str]:
     base = site.path(repository.name)
-    yield _rewrite(f"{nginx.literal_pattern(base)}referrers/sha256:[0-9a-f]{{64}}", site, "referrers")
+    yield site.internal.rewrite(f"{nginx.literal_pattern(base)}referrers/sha256:[0-9a-f]{{64}}", "referrers")
     yield f'set $static_registry_name "{site.prefix}{repository.name}";'
     yield from nginx.set_long("static_registry_tags", "".join(f'"{tag}",' for tag in repository.tags))
-    yield _rewrite(nginx.literal_pattern(f"{base}tags/list"), site, "tags")
+    yield site.internal.rewrite(nginx.literal_pattern(f"{base}tags/list"), "tags")
 
 
 def _referrers(repository: listing.Repository, site: Site) -> Iterator[str]:
@@ -258,7 +213,7 @@ def _referrers(repository: listing.Repository, site: Site) -> Iterator[str]:
             f"location = {nginx.text(f'{base}referrers/sha256:{subject}')}", _referrers_of(manifests, site)
         )
         if f"sha256-{subject}" not in repository.tags:
-            content = nginx.json_text(index_of(manifests))
+            content = nginx.json_text(answers.index_of(manifests))
             digest = hashlib.sha256(content.encode()).hexdigest()
             for reference in (f"sha256-{subject}", f"sha256:{digest}"):
                 head = f"location = {nginx.text(f'{base}manifests/{reference}')}"
@@ -267,149 +222,55 @@ def _referrers(repository: listing.Repository, site: Site) -> Iterator[str]:
 
 def _referrers_of(manifests: list[listing.Manifest], site: Site) -> Iterator[str]:
     yield "client_max_body_size 0;"
-    yield from nginx.set_long("static_registry_referrers", descriptors(manifests))
-    types = sorted({manifest.artifact_type.lower() for manifest in manifests if manifest.artifact_type})
+    yield from nginx.set_long("static_registry_referrers", answers.descriptors(manifests))
+    types = sorted(
+        {manifest.artifact_type.lower() for manifest in manifests if names.is_media_type(manifest.artifact_type)}
+    )
     yield from nginx.block('if ($arg_artifactType != "")', ['set $static_registry_referrers "";'])
     for artifact_type in types:
         chosen = [manifest for manifest in manifests if manifest.artifact_type.lower() == artifact_type]
         yield from nginx.block(
             f"if ($arg_artifactType ~* {nginx.text(_in_query(artifact_type))})",
-            nginx.set_long("static_registry_referrers", descriptors(chosen)),
+            nginx.set_long("static_registry_referrers", answers.descriptors(chosen)),
         )
-    yield _rewrite(".*", site, "found-referrers")
+    yield site.internal.rewrite(".*", "found-referrers")
 
 
-def _in_query(value: str) -> str:
-    """A pattern for a value in a query, each character plain or percent-encoded."""
-    found = []
-    for character in value:
-        encoded = "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
-        is_plain = re.fullmatch(r"[A-Za-z0-9_/.+;=-]", character) is not None
-        found.append(f"(?:[{character}]|{encoded})" if is_plain else f"(?:{encoded})")
+def _in_query(media_type: str) -> str:
+    """A pattern for a media type in a query, where each character may be percent-encoded."""
+    found = [f"(?:[{character}]|%{ord(character):02X})" for character in media_type]
     return rf"^{''.join(found)}\z"
-
-
-def index_of(manifests: Iterable[listing.Manifest]) -> dict[str, object]:
-    """The index that the referrers API answers."""
-    rows = [_descriptor(manifest) for manifest in manifests]
-    return {"schemaVersion": 2, "mediaType": listing.OCI_INDEX, "manifests": rows}
-
-
-def descriptors(manifests: Iterable[listing.Manifest]) -> str:
-    """The rows of that index, as JSON."""
-    return ",".join(nginx.json_text(_descriptor(manifest)) for manifest in manifests)
-
-
-def _descriptor(manifest: listing.Manifest) -> dict[str, object]:
-    row: dict[str, object] = {
-        "mediaType": manifest.media_type,
-        "digest": f"sha256:{manifest.hex}",
-        "size": manifest.size,
-    }
-    if manifest.artifact_type:
-        row["artifactType"] = manifest.artifact_type
-    if manifest.annotations:
-        row["annotations"] = dict(manifest.annotations)
-    return row
 
 
 def _inline_index(content: str, digest: str, site: Site) -> Iterator[str]:
     yield "client_max_body_size 0;"
     yield from nginx.set_long("static_registry_referrers", content)
-    yield _rewrite(".*", site, f"index/{digest}")
+    yield site.internal.rewrite(".*", f"index/{digest}")
 
 
 def _internal(site: Site, *, has_referrers: bool) -> Iterator[str]:
-    """The locations that answer; whatever method is not GET or HEAD ends in the outer one."""
-
-    def at(pattern: str, body: Iterable[str]) -> Iterator[str]:
-        full = rf"(?s)^{nginx.literal_pattern(site.internal)}(?:GET|HEAD)/{pattern}\z"
-        return nginx.block(f"location ~ {nginx.text(full)}", ["internal;", *body])
-
-    yield "internal;"
-    yield "client_max_body_size 0;"
-    yield _JSON
-    yield from _refusal()
-    yield from at(f"manifest/{_HEX}/(?<static_registry_path>.+)[.][a-z][a-z]", _manifest_file(site))
-    yield from at(f"blob/{_HEX}/(?<static_registry_path>.+)", _blob_file(site))
-    yield from at("tags", _tags())
-    yield from at("referrers", _referrers_answer(""))
+    at = site.internal
+    manifest = [f"alias {nginx.text(f'{site.server_root}/$static_registry_path')};"]
+    path = "(?<static_registry_path>.+)"
+    yield from at.location(f"manifest/{answers.HEX}/{path}[.][a-z][a-z]", answers.manifest(at, manifest))
+    yield from at.location(f"blob/{answers.HEX}/{path}", answers.blob(at, site.server_root))
+    yield from at.location("tags", _tags())
+    yield from at.location("referrers", answers.referrers(""))
     if has_referrers:
-        yield from at("found-referrers", _referrers_answer("$static_registry_referrers"))
-        yield from at(f"index/{_HEX}", _index_answer())
-    tag_or_digest = "(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|sha256:[0-9a-f]{64})"
-    yield from at(
-        f"(?:error|other)/manifests/{tag_or_digest}",
-        _error(404, "MANIFEST_UNKNOWN", "manifest unknown to registry"),
-    )
-    yield from at("(?:error|other)/blobs/sha256:[0-9a-f]{64}", _error(404, "BLOB_UNKNOWN", "blob unknown to registry"))
-    # nginx has written the file's headers already; one of its own keeps the location from inheriting more.
-    out_of_range = _return_error(416, "SIZE_INVALID", "the range lies outside of the content")
-    yield from at("error/range", ["add_header Accept-Ranges bytes;", out_of_range])
-    yield from at(
-        "other/(?:manifests|blobs|referrers)/[^/]+",
-        _error(400, "DIGEST_INVALID", "provided digest is not a sha256 digest"),
-    )
-    # The capture's name declares the variable: nginx warns of an unset one unless some capture may set it.
-    yield from at(
-        "(?<static_registry_catalog>.*)", _error(404, "NAME_UNKNOWN", "repository name not known to registry")
-    )
-
-
-def _file(site: Site, kind: str) -> Iterator[str]:
-    """What manifests and blobs have in common: a file that never changes, known by its digest."""
-    yield "set $static_registry_digest sha256:$static_registry_hex;"
-    yield 'set $static_registry_key "$static_registry_hex $http_if_none_match";'
-    yield from nginx.block(
-        """if ($static_registry_key ~ '^([0-9a-f]{64}) (?:\\*|.*"sha256:\\1".*)\\z')""",
-        [_VERSION_HEADER, """add_header ETag '"$static_registry_digest"';""", "return 304;"],
-    )
-    file = "$static_registry_path" if kind == "manifest" else "$static_registry_path/$static_registry_hex"
-    yield f"alias {nginx.text(f'{site.server_root}/{file}')};"
-    yield "gzip off;"
-    yield "charset off;"
-    yield "etag off;"
-    yield "if_modified_since off;"
-    error = f"{site.internal}GET/error/{kind}s/sha256:{'0' * 64}"
-    yield f"error_page 403 404 = {nginx.text(error)};"
-    yield f"error_page 416 = {nginx.text(f'{site.internal}GET/error/range')};"
-    yield _VERSION_HEADER
-    yield "add_header Docker-Content-Digest $static_registry_digest;"
-    yield """add_header ETag '"$static_registry_digest"';"""
-
-
-def _manifest_file(site: Site) -> Iterator[str]:
-    yield from _file(site, "manifest")
-    yield from nginx.block("types", [f"{media_type} {ending};" for media_type, ending in _ENDINGS.items()])
-
-
-def _blob_file(site: Site) -> Iterator[str]:
-    yield from _file(site, "blob")
-    yield "sendfile on;"
-    yield 'add_header Cache-Control "max-age=31536000, immutable";'
-    yield "types { }"
-    yield "default_type application/octet-stream;"
+        yield from at.location("found-referrers", answers.referrers("$static_registry_referrers"))
+        yield from at.location(f"index/{answers.HEX}", _index_answer())
 
 
 def _tags() -> Iterator[str]:
     yield from pages.directives("static_registry_tags", "/v2/$static_registry_name/tags/list")
-    yield _VERSION_HEADER
+    yield answers.VERSION_HEADER
     yield "add_header Link $static_registry_next;"
     yield """return 200 '{"name":"$static_registry_name","tags":[$static_registry_page]}';"""
 
 
-def _referrers_answer(rows: str) -> Iterator[str]:
-    yield 'set $static_registry_filter "";'
-    yield from nginx.block('if ($arg_artifactType != "")', ["set $static_registry_filter artifactType;"])
-    yield f"default_type {listing.OCI_INDEX};"
-    yield _VERSION_HEADER
-    yield "add_header OCI-Filters-Applied $static_registry_filter;"
-    yield f"""return 200 '{{"schemaVersion":2,"mediaType":"{listing.OCI_INDEX}","manifests":[{rows}]}}';"""
-
-
 def _index_answer() -> Iterator[str]:
     yield f"default_type {listing.OCI_INDEX};"
-    yield _VERSION_HEADER
+    yield answers.VERSION_HEADER
     yield "add_header Docker-Content-Digest sha256:$static_registry_hex;"
     yield """add_header ETag '"sha256:$static_registry_hex"';"""
     yield "return 200 $static_registry_referrers;"

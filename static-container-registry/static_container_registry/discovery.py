@@ -15,6 +15,11 @@ from static_container_registry import listing, names, parse
 MAX_MANIFEST_SIZE = 4 << 20
 """Distribution specification 1.1, "Pushing manifests": clients and registries may rely on this limit."""
 
+MAX_LEVELS = 64
+"""Folders below folders; a repository name of 255 characters has at most 128 components, and nobody has so many."""
+MAX_NESTING = 8
+"""Indexes of indexes."""
+
 _REF_NAME = "org.opencontainers.image.ref.name"
 _CHILD_SUFFIX = ".manifest.json"
 _OF_A_DIRECTORY = frozenset({"manifest.json", "version"})
@@ -30,34 +35,47 @@ def discover(root: pathlib.Path) -> listing.Listing:
 def files_below(root: pathlib.Path) -> tuple[dict[str, int], list[listing.Remark]]:
     """Sizes of all regular files below a folder, and what else is there.
 
-    Links are followed while they stay below the root.
+    Links are followed while they stay below the root, but not one behind another: that could take for ever.
     """
-    top = os.path.realpath(root, strict=True)
-    files: dict[str, int] = {}
-    skipped: list[listing.Remark] = []
+    walk = _Walk(os.path.realpath(root))
+    walk.directory(walk.top, "", is_linked=False)
+    return walk.files, walk.skipped
 
-    def walk(directory: str, prefix: str, parents: frozenset[str]) -> None:
+
+class _Walk:
+    def __init__(self, top: str) -> None:
+        self.top = top
+        self.files: dict[str, int] = {}
+        self.skipped: list[listing.Remark] = []
+
+    def directory(self, directory: str, prefix: str, *, is_linked: bool) -> None:
         with os.scandir(directory) as entries:
             found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
         for entry in found:
             path = prefix + entry.name
             try:
-                real = os.path.realpath(entry.path, strict=True) if entry.is_symlink() else entry.path
-                if entry.is_symlink() and not real.startswith(f"{top}/"):
-                    skipped.append(listing.Remark(path, "a link that leads out of the root"))
-                elif real in parents:
-                    skipped.append(listing.Remark(path, "a link to a folder that it stands in"))
-                elif entry.is_dir():
-                    walk(real, f"{path}/", parents | {real})
-                elif entry.is_file():
-                    files[path] = entry.stat().st_size
-                else:
-                    skipped.append(listing.Remark(path, "neither a file nor a folder"))
+                reason = self._entry(entry, path, is_linked=is_linked)
             except OSError as error:
-                skipped.append(listing.Remark(path, error.strerror or str(error)))
+                reason = error.strerror or str(error)
+            if reason:
+                self.skipped.append(listing.Remark(path, reason))
 
-    walk(top, "", frozenset({top}))
-    return files, skipped
+    def _entry(self, entry: "os.DirEntry[str]", path: str, *, is_linked: bool) -> str:
+        """Take up one entry; returns why not, or ""."""
+        real = os.path.realpath(entry.path, strict=True) if entry.is_symlink() else entry.path
+        if not f"{real}/".startswith(f"{self.top}/"):
+            return "a link that leads out of the root"
+        if entry.is_file():
+            self.files[path] = entry.stat().st_size
+            return ""
+        if not entry.is_dir():
+            return "neither a file nor a folder"
+        if path.count("/") > MAX_LEVELS:
+            return f"a folder more than {MAX_LEVELS} levels deep"
+        if entry.is_symlink() and (is_linked or entry.path.startswith(f"{real}/")):
+            return "a link to a folder behind another, or to one that it stands in"
+        self.directory(real, f"{path}/", is_linked=is_linked or entry.is_symlink())
+        return ""
 
 
 def read(files: Mapping[str, int], read_file: Callable[[str], bytes]) -> listing.Listing:
@@ -82,7 +100,7 @@ class _Reader:
         self._used: set[str] = set()
         self._refused: list[str] = []
         self._skipped: list[listing.Remark] = []
-        self._notes: list[listing.Remark] = []
+        self._notes: set[listing.Remark] = set()
         self._repositories: dict[str, _Repository] = {}
         self._by_directory: dict[str, list[str]] = {}
         for path in sorted(files):
@@ -148,16 +166,18 @@ class _Reader:
         if tag and repository.tags.setdefault(tag, hex_digest) != hex_digest:
             raise parse.UnfitError(f"{name}:{tag} is named twice")
 
-    def _try_manifest(self, path: str, store: "_Store", repository: "_Repository") -> bool:
+    def _try_manifest(self, path: str, store: "_Store", repository: "_Repository", depth: int = 0) -> bool:
         try:
-            self._manifest(path, store, repository)
+            self._manifest(path, store, repository, depth)
         except parse.UnfitError as error:
             self._refuse(path, str(error))
             return False
         return True
 
-    def _manifest(self, path: str, store: "_Store", repository: "_Repository") -> str:
+    def _manifest(self, path: str, store: "_Store", repository: "_Repository", depth: int = 0) -> str:
         """Take up one manifest with its blobs and, for an index, with those children that are here."""
+        if depth > MAX_NESTING:
+            raise parse.UnfitError(f"an index more than {MAX_NESTING} deep in others")
         content = self._content(path)
         hex_digest = hashlib.sha256(content).hexdigest()
         if store.hex_of(path) not in ("", hex_digest):
@@ -165,7 +185,7 @@ class _Reader:
         parsed = parse.manifest(content)
         blobs = tuple(self._blob(reference, store) for reference in parsed.blobs if not reference.is_elsewhere)
         self._used |= {path, *(blob.path for blob in blobs)}
-        self._take_children(path, parsed, store, repository)
+        self._take_children(path, parsed, store, repository, depth)
         found = listing.Manifest(
             hex=hex_digest,
             size=len(content),
@@ -180,14 +200,19 @@ class _Reader:
         repository.manifests.setdefault(hex_digest, found)
         return hex_digest
 
-    def _take_children(self, path: str, parsed: parse.Parsed, store: "_Store", repository: "_Repository") -> None:
+    def _take_children(
+        self, path: str, parsed: parse.Parsed, store: "_Store", repository: "_Repository", depth: int
+    ) -> None:
+        """Take up each child once, however often indexes name it."""
         here = 0
-        for reference in parsed.children:
-            child = store.manifest_path(reference.hex)
-            if child in self._files:
-                here += self._try_manifest(child, store, repository)
+        for hex_digest in dict.fromkeys(reference.hex for reference in parsed.children):
+            child = store.manifest_path(hex_digest)
+            if child not in self._files:
+                self._notes.add(listing.Remark(path, f"its child sha256:{hex_digest} is not here"))
             else:
-                self._notes.append(listing.Remark(path, f"its child sha256:{reference.hex} is not here"))
+                if child not in repository.children:
+                    repository.children[child] = self._try_manifest(child, store, repository, depth + 1)
+                here += repository.children[child]
         if parsed.children and not here:
             raise parse.UnfitError("none of the manifests that it names can be served")
 
@@ -233,6 +258,8 @@ class _Repository:
     def __init__(self) -> None:
         self.tags: dict[str, str] = {}
         self.manifests: dict[str, listing.Manifest] = {}
+        self.children: dict[str, bool] = {}
+        """Path of each child of an index that was looked at, and whether it can be served."""
 
     def value(self, name: str) -> listing.Repository:
         manifests = tuple(self.manifests[hex_digest] for hex_digest in sorted(self.manifests))

@@ -9,6 +9,9 @@ OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 
+ENDINGS = {OCI_MANIFEST: "om", OCI_INDEX: "oi", DOCKER_MANIFEST: "dm", DOCKER_LIST: "dl"}
+"""How a path tells nginx a media type."""
+
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
 
 

@@ -9,13 +9,15 @@ import re
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_HEX = re.compile(r"[0-9a-f]{64}")
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,126}/[A-Za-z0-9][A-Za-z0-9.+_-]{0,126}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _JINJA = re.compile(r"\{\{[^{}'\"\\$;]*\}\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 # distribution specification 1.1: clients limit "hostname, colon, port, slash, name" to 255 characters.
 MAX_NAME_LENGTH = 255
+# nginx reads tokens of less than 4096 bytes.
+MAX_ROOT_LENGTH = 700
 
 
 def is_repository(text: str) -> bool:
@@ -28,9 +30,9 @@ def is_tag(text: str) -> bool:
     return _TAG.fullmatch(text) is not None
 
 
-def is_hex(text: str) -> bool:
-    """Whether this is a SHA-256 digest without its `sha256:`."""
-    return _HEX.fullmatch(text) is not None
+def is_media_type(text: str) -> bool:
+    """Whether this is a media type of RFC 6838, without the characters that nobody uses."""
+    return _MEDIA_TYPE.fullmatch(text) is not None
 
 
 def is_digest(text: object) -> bool:
@@ -56,8 +58,8 @@ def checked_server_root(text: str) -> str:
     Raises:
         ValueError: nginx cannot be given this text.
     """
-    if not text or _CONTROL.search(text):
-        raise ValueError(f"{text!a} is empty or has a control character")
+    if not text or len(text) > MAX_ROOT_LENGTH or _CONTROL.search(text):
+        raise ValueError(f"{text!a} is empty, longer than {MAX_ROOT_LENGTH} or has a control character")
     try:
         text.encode()
     except UnicodeEncodeError as error:

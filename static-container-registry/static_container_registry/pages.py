@@ -4,7 +4,7 @@ nginx cannot count, but a regular expression over "what was asked for, and the l
 double quotes and followed by a comma, in byte order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from static_container_registry import nginx
 
@@ -15,12 +15,14 @@ _RUNS = ("-", ".", "/", "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "_", "abcdef
 PAGE_SIZES = (*range(1, 10), *range(10, 100, 10), 100)
 
 _ITEM = '"[^"]*",'
+_REST = "(?<static_registry_rest>.*)"
 
 
 def directives(list_variable: str, path: str) -> Iterator[str]:
     """Directives of a location that cut `list_variable` down to the page asked for.
 
     The rest is left in `$static_registry_page` without its last comma, the next page in `$static_registry_next`.
+    Captures have names: nginx percent-encodes the numbered ones when the request's path was percent-encoded.
 
     Arguments:
         path: of the list, for the Link header; variables in it are expanded.
@@ -29,38 +31,34 @@ def directives(list_variable: str, path: str) -> Iterator[str]:
     yield f"set $static_registry_page ${list_variable};"
     yield "set $static_registry_last $arg_last;"
     yield from _decoded_slashes()
-    yield from _after_last(list_variable)
+    yield f'set $static_registry_key "$static_registry_last ${list_variable}";'
+    yield from _if("$static_registry_last", r".", ['set $static_registry_page "";'])
+    yield from _if("$static_registry_key", _greater(), ["set $static_registry_page $static_registry_rest;"])
+    # The usual case, and right for a list that several files in no order have written.
+    exact = rf'^([^" ]+) (?:.*,)?"\1",{_REST}\z'
+    yield from _if("$static_registry_key", exact, ["set $static_registry_page $static_registry_rest;"])
     yield 'set $static_registry_key "$arg_n:$static_registry_page";'
-    yield from nginx.block('if ($arg_n ~ "^0+\\z")', ['set $static_registry_page "";'])
-    yield from nginx.block(
-        f"if ($static_registry_key ~ {nginx.text(_first_page())})",
-        [
-            "set $static_registry_page $1;",
-            f'set $static_registry_next "<{path}?n=$arg_n&last=$2>; rel=\\"next\\"";',
-        ],
+    yield from _if("$arg_n", r"^0+\z", ['set $static_registry_page "";'])
+    link = nginx.text(f'<{path}?n=$arg_n&last=$static_registry_tail>; rel="next"')
+    yield from _if(
+        "$static_registry_key",
+        _first_page(),
+        ["set $static_registry_page $static_registry_head;", f"set $static_registry_next {link};"],
     )
-    yield from nginx.block(
-        'if ($static_registry_page ~ "^(.*),\\z")',
-        ["set $static_registry_page $1;"],
-    )
+    without_comma = r"^(?<static_registry_head>.*),\z"
+    yield from _if("$static_registry_page", without_comma, ["set $static_registry_page $static_registry_head;"])
+
+
+def _if(subject: str, pattern: str, body: Iterable[str], operator: str = "~") -> Iterator[str]:
+    return nginx.block(f"if ({subject} {operator} {nginx.text(pattern)})", body)
 
 
 def _decoded_slashes() -> Iterator[str]:
     """A client may write the slash of a repository name as %2F, and nginx does not decode arguments."""
+    pattern = r"^(?<static_registry_head>.*)%2F(?<static_registry_tail>.*)\z"
     for _ in range(4):
-        yield from nginx.block(
-            'if ($static_registry_last ~* "^(.*)%2F(.*)\\z")', ['set $static_registry_last "$1/$2";']
-        )
-
-
-def _after_last(list_variable: str) -> Iterator[str]:
-    yield f'set $static_registry_key "$static_registry_last ${list_variable}";'
-    yield from nginx.block('if ($static_registry_last != "")', ['set $static_registry_page "";'])
-    yield from nginx.block(f"if ($static_registry_key ~ '{_greater()}')", ['set $static_registry_page "$2$3";'])
-    # The usual case, and right for a list that several files in no order have written.
-    yield from nginx.block(
-        """if ($static_registry_key ~ '^([^" ]+) (?:.*,)?"\\1",(.*)\\z')""", ["set $static_registry_page $2;"]
-    )
+        body = ['set $static_registry_last "$static_registry_head/$static_registry_tail";']
+        yield from _if("$static_registry_last", pattern, body, "~*")
 
 
 def _greater() -> str:
@@ -68,14 +66,15 @@ def _greater() -> str:
 
     The longest common beginning is tried first: what shares more with `last` stands before what shares less.
     """
-    ends = [r' .*?("\1[^",])']
+    ends = [r' .*?(?="\1[^",])']
     for number, run in enumerate(_RUNS):
         later = [_class(each) for each in _RUNS[number + 1 :]]
         for place, character in enumerate(run):
             larger = "".join([_class(run[place + 1 :]), *later])
             if larger:
-                ends.append(rf'[{character}][^ ]* .*?("\1[{larger}])')
-    return rf'^([^" ]*)(?|{"|".join(ends)})(.*)\z'
+                first = f"[{character}]" if character in "-." else character
+                ends.append(rf'{first}[^ ]* .*?(?="\1[{larger}])')
+    return rf'^([^" ]*)(?:{"|".join(ends)}){_REST}\z'
 
 
 def _class(run: str) -> str:
@@ -86,5 +85,6 @@ def _first_page() -> str:
     ends = []
     for size in PAGE_SIZES:
         digits = {1: str(size), 2: f"{str(size)[0]}[0-9]", 3: "[0-9]{3,}"}[len(str(size))]
-        ends.append(f'{digits}:((?:{_ITEM}){{{size - 1}}}"([^"]*)",).')
+        page = rf'(?<static_registry_head>(?:{_ITEM}){{{size - 1}}}"(?<static_registry_tail>[^"]*)",)'
+        ends.append(f"{digits}:{page}.")
     return f"^0*(?|{'|'.join(ends)})"

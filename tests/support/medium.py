@@ -13,7 +13,6 @@ from collections.abc import Iterable
 
 import pycdlib
 
-import static_container_registry
 from buildchain import command
 from buildchain.verify import medium as verify_medium
 from tests.support import keys
@@ -156,16 +155,29 @@ def _descriptor(content: bytes) -> dict[str, str | int]:
 
 
 def registry(entries: Entries) -> bytes:
-    """The registry's configuration for the images among the entries, as its generator writes it."""
-    files = {
-        path.removeprefix("images/"): entry.content
-        for path, entry in entries.items()
-        if path.startswith("images/") and isinstance(entry, File)
-    }
-    sizes = {path: len(content) for path, content in files.items()}
-    listing = static_container_registry.read(sizes, files.__getitem__)
-    options = static_container_registry.Options("$metalk8s_images", PREFIX, has_constants=False)
-    return static_container_registry.render(listing, options).encode()
+    """The configuration as the original generator writes it: one location for each tag, digest and name."""
+    served: dict[str, str] = {}
+    tags: dict[str, list[str]] = {}
+    for path, entry in sorted(entries.items()):
+        if not path.startswith("images/") or not path.endswith("manifest.json") or not isinstance(entry, File):
+            continue
+        name, tag, file = path.removeprefix("images/").rsplit("/", 2)
+        digest = f"sha256:{hashlib.sha256(entry.content).hexdigest()}"
+        text = f" {{\n    alias $metalk8s_images/{name}/{tag}/;\n    types {{ }}\n"
+        text += f'    default_type "{json.loads(entry.content)["mediaType"]}";\n'
+        text += f'    add_header Docker-Content-Digest "{digest}";\n    try_files {file} =404;\n}}\n'
+        served.setdefault(f"{name}/manifests/{digest}", text)
+        if file == "manifest.json":
+            served[f"{name}/manifests/{tag}"] = text
+            tags.setdefault(name, []).append(tag)
+    for name, listed in tags.items():
+        served[f"{name}/tags/list"] = f" {{\n    return 200 '{json.dumps({'name': name, 'tags': listed})}';\n}}\n"
+    config = "".join(f"location = /v2/{PREFIX}{path}{text}" for path, text in served.items())
+    for name, listed in tags.items():
+        config += f'location ~ "^/v2/{re.escape(PREFIX + name)}/blobs/sha256:([a-f0-9]{{64}})$" {{\n'
+        config += f"    alias $metalk8s_images/{name}/;\n    # one folder a tag\n"
+        config += f"    try_files {' '.join(f'{tag}/$1' for tag in listed)} =404;\n}}\n"
+    return config.encode()
 
 
 def stage(entries: Entries, root: pathlib.Path) -> pathlib.Path:

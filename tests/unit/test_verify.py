@@ -143,23 +143,31 @@ CHILD = next(path for path in good() if path.endswith(".manifest.json"))
         # Registry
         (drop(medium.REGISTRY), f"{medium.REGISTRY}: is missing"),
         (drop(registry.COMMON_PATH), f"{registry.COMMON_PATH}: is missing"),
-        (replace(medium.REGISTRY, b"/manifests/1.27", b"/manifests/1.28"), "does not serve nginx 1.27"),
-        (replace(medium.REGISTRY, b"/manifests/1.27", b"/manifests/1.28"), "serves nginx 1.28, which is not on the"),
-        (replace(medium.REGISTRY, b"manifests/sha256:", b"manifests/sha256:0"), "does not serve library/etcd sha256:"),
-        (replace(medium.REGISTRY, b"/manifest/", b"/manifest/" + b"0" * 64 + b"/"), "with the digest sha256:0000"),
         (
-            replace(medium.REGISTRY, b"/3.5.16/manifest", b"/3.5.17/manifest"),
-            "serves library/etcd 3.5.16 from library/",
+            replace(medium.REGISTRY, b"/manifests/1.27 ", b"/manifests/1.28 "),
+            "does not serve metalk8s-2.5.1/nginx/mani",
         ),
+        (replace(medium.REGISTRY, b"/manifests/1.27 ", b"/manifests/1.28 "), "names metalk8s-2.5.1/nginx 1.28, which"),
+        (replace(medium.REGISTRY, b"manifests/sha256:", b"manifests/sha256:0"), "/etcd/manifests/sha256:"),
+        (replace(medium.REGISTRY, b'Digest "sha256:', b'Digest "sha256:0'), "with the digest sha256:0"),
         (
-            replace(medium.REGISTRY, b"manifest.json.om", b"manifest.json.oi"),
-            "serves library/etcd 3.5.16 as application",
+            replace(medium.REGISTRY, b"/nginx/1.27/;", b"/nginx/1.26/;"),
+            "from $metalk8s_images/nginx/1.26/manifest.json,",
         ),
-        (replace(medium.REGISTRY, b"nginx/blobs", b"xginx/blobs"), "does not serve the blobs of nginx"),
-        (replace(medium.REGISTRY, b"nginx/blobs", b"xginx/blobs"), "serves blobs of xginx, which is not on the medium"),
-        (replace(medium.REGISTRY, b"/$1/nginx/1.27", b"/$1/nginx/1.26"), "of nginx in nginx/1.26"),
-        (replace(medium.REGISTRY, b"\n}", b"\n"), "ends within a directive"),
-        (replace(medium.REGISTRY, b"\n}", b"\n}}"), "has an unexpected }"),
+        (replace(medium.REGISTRY, b"/nginx/1.27/;", b"/multi/1/;"), "images/multi/1/manifest.json, which has another"),
+        (replace(medium.REGISTRY, b"/nginx/1.27/;", b"/../etc/;"), "from $metalk8s_images/../etc/manifest.json, which"),
+        (
+            replace(medium.REGISTRY, b"image.manifest.v1", b"image.index.v1"),
+            " as application/vnd.oci.image.index.v1+js",
+        ),
+        (replace(medium.REGISTRY, b"nginx/blobs", b"xginx/blobs"), "does not serve metalk8s-2.5.1/nginx/blobs/sha256:"),
+        (replace(medium.REGISTRY, b"3.5.16/$1", b"3.5/$1"), "/library/etcd/blobs/sha256:"),
+        (replace(medium.REGISTRY, b'"1.27"]', b'"1.26"]'), "lists other tags of metalk8s-2.5.1/nginx than are on"),
+        (replace(medium.REGISTRY, b"nginx/tags/", b"xginx/tags/"), "does not list the tags of metalk8s-2.5.1/nginx"),
+        (replace(medium.REGISTRY, b"([a-f0-9]{64})", b"((a+)+)"), "has a pattern that is not understood"),
+        (replace(medium.REGISTRY, b"([a-f0-9]{64})", b"([a-f0-9]{64}"), "has a pattern that is not understood"),
+        (replace(medium.REGISTRY, b"}", b""), "ends within a directive"),
+        (replace(medium.REGISTRY, b"}", b"}}"), "has an unexpected }"),
         (put(medium.REGISTRY, b"a {" * 100_000), "has an unexpected {"),
         (put(medium.REGISTRY, b'"'), "cannot be read from character 0 on"),
     ],
@@ -180,6 +188,7 @@ def test_image_without_media_type_and_without_prefix() -> None:
     before = content(entries, f"{IMAGE}/manifest.json")
     after = json.dumps({key: value for key, value in json.loads(before).items() if key != "mediaType"}).encode()
     config = medium.registry(entries).replace(_hex(before), _hex(after)).replace(medium.PREFIX.encode(), b"")
+    config = config.replace(re.escape(medium.PREFIX).encode(), b"")
     changed = entries | {f"{IMAGE}/manifest.json": medium.File(after), medium.REGISTRY: medium.File(config)}
     assert judge(changed) == []
 

@@ -178,6 +178,16 @@ def test_bytes_after_the_volume(iso: pathlib.Path) -> None:
     assert any(f"says {len(good())} bytes; the image has {len(good()) + SECTOR}" in each for each in faults)
 
 
+def test_forgotten_length_of_a_parent_is_no_fault(iso: pathlib.Path) -> None:
+    """pycdlib 1.22 leaves it as it was when the directory was made; no reader uses it."""
+    content = bytearray(good())
+    directory = extent_of(ONE) * SECTOR
+    parent = directory + content[directory]
+    assert content[parent + 33] == 1
+    content[parent + 10 : parent + 18] = both32(9 * SECTOR)
+    assert scan(bytes(content), iso)[1] == []
+
+
 def test_continuation_that_goes_in_circles() -> None:
     circle = b"CE\x1c\x01" + both32(20) + both32(0) + both32(28)
     areas: list[records.Extent] = []

@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from buildchain.verify import images, listing, packages, registry, report, signature
+from buildchain.verify import images, listing, nginx, packages, registry, report, signature
 from buildchain.verify import medium as verify_medium
 from tests.support import keys, medium
 
@@ -20,7 +20,9 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "Release": packages._release_files,
     "Packages.gz": lambda text: packages._gunzip(text, 100),
     "manifest.json": images.parse_manifest,
-    "registry": registry.parse,
+    "registry": nginx.parse,
+    "location": lambda text: nginx.get(nginx.parse(text), "/v2/a"),
+    "pattern": lambda text: nginx.pattern(text.decode("latin-1")),
     "signature": signature.is_intact_armour,
     "status": lambda text: signature._parse(text.decode("utf-8", "replace")),
 }
@@ -40,7 +42,7 @@ texts = strategies.lists(strategies.sampled_from(_PIECES) | strategies.binary(ma
 
 
 @pytest.mark.parametrize("name", PARSERS)
-@hypothesis.settings(max_examples=120, deadline=None)
+@hypothesis.settings(max_examples=60, deadline=None)
 @hypothesis.given(text=texts)
 def test_any_text_is_read_or_refused(name: str, text: bytes) -> None:
     with contextlib.suppress(verify_medium.DamagedError):
@@ -67,7 +69,7 @@ TEXTS = sorted(
 )
 
 
-@hypothesis.settings(max_examples=200, deadline=None)
+@hypothesis.settings(max_examples=80, deadline=None)
 @hypothesis.given(
     path=strategies.sampled_from(TEXTS), place=strategies.floats(0, 1), length=strategies.integers(0, 9), text=texts
 )

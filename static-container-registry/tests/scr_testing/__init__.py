@@ -1,0 +1,1 @@
+"""What the tests need: images, a real nginx, real clients."""
