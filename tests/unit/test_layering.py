@@ -1,0 +1,100 @@
+"""The house has rings: a module imports only what stands above it (design, section 3)."""
+
+import ast
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+import buildchain
+
+PACKAGE = pathlib.Path(buildchain.__file__).parent
+
+RINGS = {
+    # Values: no I/O.
+    **dict.fromkeys(["errors", "digest"], 0),
+    # Parsing at the border: no process, no network, no clock.
+    **dict.fromkeys(["settings", "document", "manifest", "version", "lock", "tree"], 1),
+    # The owners of processes, the store, the network, keys, and of the one compressor.
+    **dict.fromkeys(["command", "store", "fetch", "signing", "executor", "source", "mirrors", "compression"], 2),
+    # Formats and what is made of them; the judge.
+    **dict.fromkeys(["deb", "rpm", "oci", "iso"], 3),
+    **dict.fromkeys(["rootfs", "image", "salt", "registry", "product", "stage", "solution", "report", "verify"], 3),
+    # Thin: doit's dictionaries and the command line.
+    **dict.fromkeys(["tasks", "cli"], 4),
+}
+FORMATS = {"deb", "rpm", "oci", "iso"}  # they meet only in a tree
+JUDGE = "verify"  # shares no code with the makers, so that no mistake of theirs hides itself
+
+OWNERS = {
+    "doit": {"tasks"},
+    "requests": {"fetch"},
+    "subprocess": {"command"},
+    # settings documents the variables; command and signing hand a few on to programs; the others start runs.
+    "os.environ": {"settings", "command", "signing", "tasks", "cli"},
+}
+
+
+def _module(path: pathlib.Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _names(path: pathlib.Path) -> Iterator[str]:
+    """Dotted names of all that a file imports, wherever it does, and `os.environ` if it reads that."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "putenv"):
+            yield "os.environ"
+
+
+def _uses() -> Iterator[tuple[str, str]]:
+    """Pairs of a module of ours and a dotted name it imports."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path != PACKAGE / "__init__.py":
+            yield from ((_module(path), name) for name in _names(path))
+
+
+def _problems(uses: list[tuple[str, str]]) -> list[str]:
+    found = [f"{name} has no ring" for name in sorted({module for module, _ in uses} - RINGS.keys())]
+    for module, name in uses:
+        for owned, owners in OWNERS.items():
+            if f"{name}.".startswith(f"{owned}.") and module not in owners:
+                found.append(f"{module} uses {owned}, which is only for {', '.join(sorted(owners))}")
+        if not name.startswith("buildchain.") or module not in RINGS:
+            continue
+        other = name.split(".")[1]
+        if other == module:
+            continue
+        if RINGS.get(other, 9) > RINGS[module]:
+            found.append(f"{module} imports {other}, which stands below it")
+        if {module, other} <= FORMATS:
+            found.append(f"{module} and {other} are formats, and must not know each other")
+        if module == JUDGE and RINGS.get(other, 9) > 2:
+            found.append(f"the judge imports the maker {other}")
+    return found
+
+
+def test_every_module_imports_only_what_stands_above() -> None:
+    uses = list(_uses())
+    assert len(uses) > 100
+    assert _problems(uses) == []
+
+
+@pytest.mark.parametrize(
+    ("use", "problem"),
+    [
+        (("digest", "buildchain.lock"), "stands below"),
+        (("deb", "buildchain.oci"), "formats"),
+        (("verify", "buildchain.product"), "judge"),
+        (("image", "subprocess"), "only for command"),
+        (("store", "requests.adapters"), "only for fetch"),
+        (("lock", "os.environ"), "only for"),
+        (("utils", "os"), "no ring"),
+    ],
+)
+def test_the_rule_bites(use: tuple[str, str], problem: str) -> None:
+    assert problem in "\n".join(_problems([use]))
