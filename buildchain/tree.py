@@ -7,6 +7,7 @@ views of the medium never differ in more than the mangled ISO-9660 names.
 
 import dataclasses
 import json
+import posixpath
 import re
 from collections.abc import Iterable, Iterator
 
@@ -44,7 +45,7 @@ class File:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Link:
-    """A symbolic link; its target is relative and stays inside the tree."""
+    """A symbolic link; its target is relative, without detours, and stays inside the tree."""
 
     path: str
     target: str
@@ -132,8 +133,11 @@ def dump(tree: Tree) -> bytes:
 
 
 def load(content: bytes) -> Tree:
-    """Read back what `dump` wrote."""
-    return build(_from_dict(row) for row in json.loads(content))
+    """Read back what `dump` wrote; anything else is a ValueError or a TreeError."""
+    try:
+        return build(_from_dict(row) for row in json.loads(content))
+    except (KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"not a tree: {error!r}") from error
 
 
 def _to_dict(entry: Entry) -> dict[str, str | int | bool]:
@@ -158,7 +162,7 @@ def _from_dict(row: dict[str, str | int | bool]) -> Entry:
 
 
 def _sort_key(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")
+    return path.encode("utf-8", "surrogatepass")
 
 
 def _problems_of_names(tree: Tree) -> list[str]:
@@ -182,6 +186,8 @@ def _problems_of_path(path: str) -> list[str]:
     names = path.split("/")
     if "" in names or "." in names or ".." in names:
         return [f"{path!r} is not a plain relative path"]
+    if path == "-":
+        return ["'-' is what sha256sum calls its standard input"]
     return [f"{path!r}: {reason}" for name in names for reason in _problems_of_name(name)]
 
 
@@ -201,11 +207,15 @@ def _problems_of_name(name: str) -> list[str]:
 
 
 def _problems_of_target(link: Link) -> list[str]:
-    depth = link.path.count("/")
-    for part in link.target.split("/"):
-        depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
-        if depth < 0:
-            break
-    if link.target.startswith("/") or depth < 0 or not link.target:
+    """What is wrong with a target.
+
+    `..` may stand at the beginning alone, where it counts real directories: after the name of another link it could
+    lead anywhere.
+    """
+    ups = link.target.split("/").count("..")
+    if link.target != posixpath.normpath(link.target) or link.target.startswith("/"):
+        return [f"{link.path!r}: its link target {link.target!r} is not a plain relative path"]
+    if ups > link.path.count("/"):
         return [f"{link.path!r}: its link target {link.target!r} leads out of the tree"]
-    return []
+    names = [name for name in link.target.split("/") if name not in (".", "..")]
+    return [f"{link.path!r}: in its link target, {reason}" for name in names for reason in _problems_of_name(name)]
