@@ -27,7 +27,7 @@ def test_entries_are_sorted_by_bytes_and_directories_implied() -> None:
 
 
 def test_the_order_of_entries_does_not_matter() -> None:
-    entries = [tree.File("b", A), tree.File("a/b", B), tree.Link("c", "a/b")]
+    entries: list[tree.Entry] = [tree.File("b", A), tree.File("a/b", B), tree.Link("c", "a/b")]
     assert tree.build(entries) == tree.build(reversed(entries)) == tree.merge(*(tree.Tree((each,)) for each in entries))
 
 
