@@ -11,6 +11,10 @@ from collections.abc import Mapping
 
 from buildchain import errors
 
+MAX_EPOCH = 2**32 - 1
+"""RFC 4880, section 3.5: a signature's time has four octets."""
+MAX_JOBS = 64
+
 DEVELOPMENT_KEY = "packages/keys/development/secret.asc"
 
 _REPLACED = {
@@ -56,18 +60,21 @@ def load(root: pathlib.Path, environment: Mapping[str, str]) -> Settings:
     """
     reader = _Reader(root, environment)
     build_root = reader.path("BUILD_ROOT", "_build")
+    store = reader.path("STORE", str(_default_store(build_root, environment)))
+    if build_root == store or store in build_root.parents:
+        reader.problems.append(("STORE", f"{store} holds BUILD_ROOT, {build_root}"))
     settings = Settings(
         root=root,
         project_name=reader.matching("PROJECT_NAME", "MetalK8s", r"[A-Za-z0-9][A-Za-z0-9 ._-]*"),
         build_root=build_root,
-        store=reader.path("STORE", str(_default_store(build_root, environment))),
-        signing_key=_signing_key(reader),
+        store=store,
+        signing_key=reader.key("SIGNING_KEY", DEVELOPMENT_KEY),
         signing_passphrase_file=reader.file("SIGNING_KEY_PASSPHRASE_FILE"),
         mirrors=reader.mirrors(),
         ca_bundle=_text(reader.file("CA_BUNDLE")),
         is_offline=reader.flag("OFFLINE"),
-        pull_jobs=reader.number("PULL_JOBS", 8, at_least=1),
-        epoch=reader.number("SOURCE_DATE_EPOCH", -1, at_least=0) if environment.get("SOURCE_DATE_EPOCH") else None,
+        pull_jobs=reader.number("PULL_JOBS", 1, MAX_JOBS) or 8,
+        epoch=reader.number("SOURCE_DATE_EPOCH", 0, MAX_EPOCH),
         git=environment.get("GIT_BIN") or "git",
     )
     problems = reader.problems + _replaced(environment)
@@ -91,20 +98,32 @@ class _Reader:
         return value
 
     def path(self, name: str, default: str) -> pathlib.Path:
-        value = pathlib.Path(self.environment.get(name) or default).expanduser()
-        path = self.root / value
+        path = self._absolute(self.environment.get(name) or default)
         if path == self.root or path in self.root.parents:
-            self.problems.append((name, f"{value} holds the checkout itself"))
+            self.problems.append((name, f"{path} holds the checkout itself"))
         return path
 
     def file(self, name: str) -> pathlib.Path | None:
         value = self.environment.get(name)
         if not value:
             return None
-        path = self.root / pathlib.Path(value).expanduser()
+        path = self._absolute(value)
         if not path.is_file():
             self.problems.append((name, f"{value} is not a file"))
         return path
+
+    def key(self, name: str, default: str) -> str:
+        value = self.environment.get(name) or default
+        path = self._absolute(value)
+        if path.is_file():
+            return str(path)
+        if "/" in value:
+            self.problems.append((name, f"{value} is not a file"))
+        return value
+
+    def _absolute(self, value: str) -> pathlib.Path:
+        """A path of the user's, from the checkout on, without detours: `a/..` is the checkout as well."""
+        return pathlib.Path(os.path.normpath(self.root / os.path.expanduser(value)))  # noqa: PTH111 — that one may raise
 
     def flag(self, name: str) -> bool:
         value = self.environment.get(name, "")
@@ -112,12 +131,14 @@ class _Reader:
             self.problems.append((name, f"{value!r} is neither 0 nor 1"))
         return value == "1"
 
-    def number(self, name: str, default: int, at_least: int) -> int:
-        text = self.environment.get(name) or str(default)
-        if not re.fullmatch(r"[0-9]{1,11}", text) or int(text) < at_least:
-            self.problems.append((name, f"{text!r} is not a whole number of {at_least} or more"))
-            return default
-        return int(text)
+    def number(self, name: str, at_least: int, at_most: int) -> int | None:
+        text = self.environment.get(name)
+        if not text:
+            return None
+        if re.fullmatch(r"[0-9]{1,11}", text) and at_least <= int(text) <= at_most:
+            return int(text)
+        self.problems.append((name, f"{text!r} is not a whole number from {at_least} to {at_most}"))
+        return None
 
     def mirrors(self) -> dict[str, str]:
         found = {}
@@ -130,32 +151,26 @@ class _Reader:
         return found
 
 
-def _signing_key(reader: _Reader) -> str:
-    value = reader.environment.get("SIGNING_KEY")
-    if not value:
-        return str(reader.root / DEVELOPMENT_KEY)
-    path = reader.root / pathlib.Path(value).expanduser()
-    if path.is_file():
-        return str(path)
-    if "/" in value:
-        reader.problems.append(("SIGNING_KEY", f"{value} is not a file"))
-    return value
-
-
 def _default_store(build_root: pathlib.Path, environment: Mapping[str, str]) -> pathlib.Path:
     """The user's cache folder where its files can be linked into the build root, else a folder beside that."""
-    cache = pathlib.Path(environment.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    if device(cache) == device(build_root):
+    cache = pathlib.Path(environment.get("XDG_CACHE_HOME") or pathlib.Path(environment.get("HOME", ""), ".cache"))
+    if cache.is_absolute() and device(cache) == device(build_root) and _may_write(cache):
         return cache / "metalk8s" / "store"
     return build_root.parent / f".metalk8s-store-{os.getuid()}"
 
 
 def device(path: pathlib.Path) -> int:
     """The file system that a path is on, or would be on."""
-    try:
-        return path.stat().st_dev
-    except FileNotFoundError:
-        return device(path.parent)
+    return _existing(path).stat().st_dev
+
+
+def _may_write(path: pathlib.Path) -> bool:
+    existing = _existing(path)
+    return existing.is_dir() and os.access(existing, os.W_OK)
+
+
+def _existing(path: pathlib.Path) -> pathlib.Path:
+    return next(each for each in [path, *path.parents] if os.access(each, os.F_OK))
 
 
 def _text(path: pathlib.Path | None) -> str | None:

@@ -67,7 +67,7 @@ def test_a_byte_order_mark_is_allowed(tmp_path: pathlib.Path) -> None:
     ("old", "new", "problem"),
     [
         ("    origin", "    orgin: x\n    origin", ("line 4, archives.debian.orgin", "unknown key; known: components")),
-        ("  ship: {}", "  ship: {}\n  extra:\n    - 1", ("line 16, images.extra", "unknown key; known: archives, ship")),
+        ("  ship: {}", "  ship: {}\n  extra:\n    - 1", ("line 16, images.extra", "unknown key; known: archives")),
         ("origin: Debian", "origin: 12", ("line 4, archives.debian.origin", "12 is not text; put it in quotes")),
         ("suite: bookworm", "suite: 1.0", ("line 5, archives.debian.suite", "1.0 is not text; put it in quotes")),
         ("suite: bookworm", "suite: yes", ("line 5, archives.debian.suite", "True is not text; put it in quotes")),
@@ -123,7 +123,6 @@ def test_a_message_does_not_quote_the_whole_document(tmp_path: pathlib.Path) -> 
         ("a: !!binary aGk=\n", "line 1", "tags are not allowed"),
         ("a: !other text\n", "line 1", "tags are not allowed"),
         ("a: !!int 1\n", "line 1", "tags are not allowed"),
-        ("a: !!bool text\n", "line 1", "'text' is not a value of its kind"),
         (f"a: {'9' * 5000}\n", "line 1", "is not a value of its kind"),
         (f"a: {'1:' * 400}1.0\n", "line 1", "is not a value of its kind"),
         (b"a: 1\nb: \xff\n", "line 2", "not UTF-8"),

@@ -61,21 +61,26 @@ def _uses() -> Iterator[tuple[str, str]]:
 def _problems(uses: list[tuple[str, str]]) -> list[str]:
     found = [f"{name} has no ring" for name in sorted({module for module, _ in uses} - RINGS.keys())]
     for module, name in uses:
-        for owned, owners in OWNERS.items():
-            if f"{name}.".startswith(f"{owned}.") and module not in owners:
-                found.append(f"{module} uses {owned}, which is only for {', '.join(sorted(owners))}")
-        if not name.startswith("buildchain.") or module not in RINGS:
-            continue
-        other = name.split(".")[1]
-        if other == module:
-            continue
-        if RINGS.get(other, 9) > RINGS[module]:
-            found.append(f"{module} imports {other}, which stands below it")
-        if {module, other} <= FORMATS:
-            found.append(f"{module} and {other} are formats, and must not know each other")
-        if module == JUDGE and RINGS.get(other, 9) > 2:
-            found.append(f"the judge imports the maker {other}")
+        if name.startswith("buildchain.") and module in RINGS:
+            found += _breaches(module, name.split(".")[1])
+        found += [
+            f"{module} uses {owned}, which is only for {', '.join(sorted(owners))}"
+            for owned, owners in OWNERS.items()
+            if f"{name}.".startswith(f"{owned}.") and module not in owners
+        ]
     return found
+
+
+def _breaches(module: str, other: str) -> Iterator[str]:
+    if other == module:
+        return
+    ring = RINGS.get(other, 9)
+    if ring > RINGS[module]:
+        yield f"{module} imports {other}, which stands below it"
+    if {module, other} <= FORMATS:
+        yield f"{module} and {other} are formats, and must not know each other"
+    if module == JUDGE and ring > 2:
+        yield f"the judge imports the maker {other}"
 
 
 def test_every_module_imports_only_what_stands_above() -> None:

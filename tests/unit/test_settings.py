@@ -1,0 +1,161 @@
+"""Settings: all mistakes at once, and defaults that do not depend on who builds."""
+
+import pathlib
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from buildchain import errors, settings
+
+
+@pytest.fixture
+def root(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A checkout with a development key."""
+    key = tmp_path / "checkout" / settings.DEVELOPMENT_KEY
+    key.parent.mkdir(parents=True)
+    key.touch()
+    return tmp_path / "checkout"
+
+
+def _problems(root: pathlib.Path, **environment: str) -> dict[str, str]:
+    with pytest.raises(errors.ConfigError) as caught:
+        settings.load(root, {"HOME": str(root.parent), **environment})
+    assert caught.value.hint == "Mend .env; .env.example describes every setting."
+    return dict(caught.value.problems)
+
+
+def test_defaults(root: pathlib.Path) -> None:
+    loaded = settings.load(root, {"HOME": str(root.parent)})
+    assert loaded.project_name == "MetalK8s"
+    assert loaded.build_root == root / "_build"
+    assert loaded.store == root.parent / ".cache/metalk8s/store"
+    assert loaded.signing_key == str(root / settings.DEVELOPMENT_KEY)
+    assert (loaded.mirrors, loaded.ca_bundle, loaded.is_offline, loaded.pull_jobs) == ({}, None, False, 8)
+    assert (loaded.epoch, loaded.git, loaded.signing_passphrase_file) == (None, "git", None)
+
+
+def test_an_empty_value_is_no_value(root: pathlib.Path) -> None:
+    names = [*_NAMES[:-2], "GIT_BIN", "SKOPEO_BIN", "XDG_CACHE_HOME", "SIGNING_KEY_PASSPHRASE_FILE"]
+    home = {"HOME": str(root.parent)}
+    assert settings.load(root, home | dict.fromkeys(names, "")) == settings.load(root, home)
+
+
+def test_all_values(root: pathlib.Path) -> None:
+    (root / "ca.pem").touch()
+    (root / "secret").touch()
+    loaded = settings.load(
+        root,
+        {
+            "PROJECT_NAME": "My Distribution 2", "BUILD_ROOT": "out/here", "STORE": "../store", "CA_BUNDLE": "ca.pem",
+            "SIGNING_KEY": "secret", "SIGNING_KEY_PASSPHRASE_FILE": "secret", "OFFLINE": "1", "PULL_JOBS": "3",
+            "SOURCE_DATE_EPOCH": "0", "GIT_BIN": "/opt/git", "DEBIAN_MIRROR": "http://m/debian/",
+            "DEBIAN_SECURITY_MIRROR": "https://m:8080/s", "HOME": "/nonexistent",
+        },
+    )  # fmt: skip
+    assert loaded.project_name == "My Distribution 2"
+    assert (loaded.build_root, loaded.store) == (root / "out/here", root.parent / "store")
+    assert (loaded.signing_key, loaded.signing_passphrase_file) == (str(root / "secret"), root / "secret")
+    assert (loaded.ca_bundle, loaded.is_offline, loaded.pull_jobs) == (str(root / "ca.pem"), True, 3)
+    assert (loaded.epoch, loaded.git) == (0, "/opt/git")
+    assert loaded.mirrors == {"debian": "http://m/debian", "debian-security": "https://m:8080/s"}
+
+
+def test_all_mistakes_at_once(root: pathlib.Path) -> None:
+    wrong = {
+        "PROJECT_NAME": "a/b", "BUILD_ROOT": "..", "STORE": ".", "SIGNING_KEY": "no/key", "CA_BUNDLE": "none",
+        "SIGNING_KEY_PASSPHRASE_FILE": "none", "OFFLINE": "yes", "PULL_JOBS": "0", "SOURCE_DATE_EPOCH": "now",
+        "DEBIAN_MIRROR": "mirror.example.test", "SKOPEO_BIN": "/bin/skopeo", "HARDLINK_BIN": "hardlink",
+    }  # fmt: skip
+    assert _problems(root, **wrong).keys() == wrong.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("SOURCE_DATE_EPOCH", "yesterday", "'yesterday' is not a whole number from 0 to 4294967295"),
+        ("SOURCE_DATE_EPOCH", "-1", "is not a whole number"),
+        ("SOURCE_DATE_EPOCH", "1.5", "is not a whole number"),
+        ("SOURCE_DATE_EPOCH", " 1", "is not a whole number"),
+        ("SOURCE_DATE_EPOCH", "4294967296", "is not a whole number"),
+        ("SOURCE_DATE_EPOCH", "\u0661", "is not a whole number"),
+        ("SOURCE_DATE_EPOCH", "9" * 5000, "is not a whole number"),
+        ("PULL_JOBS", "65", "from 1 to 64"),
+        ("OFFLINE", "true", "'true' is neither 0 nor 1"),
+        ("PROJECT_NAME", "Métal", "does not match"),
+        ("PROJECT_NAME", "a\nb", "does not match"),
+        ("DEBIAN_MIRROR", "ftp://m/debian", "is not an http or https URL"),
+        ("DEBIAN_MIRROR", "http://m/debian\nTrusted: yes", "is not an http or https URL"),
+        ("DEBIAN_MIRROR", "http://m/debian?x", "is not an http or https URL"),
+        ("SIGNING_KEY", "~nobody-of-this-name/key.asc", "is not a file"),
+        ("CA_BUNDLE", "~nobody-of-this-name/ca.pem", "is not a file"),
+        ("BUILD_ROOT", ".", "holds the checkout itself"),
+        ("BUILD_ROOT", "salt/..", "holds the checkout itself"),
+        ("BUILD_ROOT", "/", "holds the checkout itself"),
+        ("STORE", "_build/..", "holds BUILD_ROOT"),
+        ("STORE", "_build", "holds BUILD_ROOT"),
+        ("STORE", "_build/root/../../_build", "holds BUILD_ROOT"),
+    ],
+)
+def test_wrong_values(root: pathlib.Path, name: str, value: str, problem: str) -> None:
+    found = _problems(root, **{name: value})
+    assert found.keys() == {name}
+    assert problem in found[name]
+
+
+def test_the_store_may_stand_below_the_build_root_but_not_above(root: pathlib.Path) -> None:
+    assert settings.load(root, {"STORE": "_build/store"}).store == root / "_build/store"
+    assert "STORE" in _problems(root, BUILD_ROOT="/srv/out/build", STORE="/srv/out")
+
+
+def test_a_key_of_the_users_gpg_keeps_its_name(root: pathlib.Path) -> None:
+    assert settings.load(root, {"SIGNING_KEY": "Release <r@example.test>"}).signing_key == "Release <r@example.test>"
+
+
+def test_replaced_options_say_by_what(root: pathlib.Path) -> None:
+    assert _problems(root, MKISOFS_BIN="mkisofs") == {"MKISOFS_BIN": "the ISO is written by pycdlib; remove it"}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"HOME": ""},
+        {"HOME": "relative"},
+        {"HOME": __file__},
+        {"HOME": f"{__file__}/x"},
+        {"XDG_CACHE_HOME": "/proc"},
+    ],
+)
+def test_without_a_usable_home_the_store_stands_beside_the_build_root(
+    root: pathlib.Path, environment: dict[str, str]
+) -> None:
+    loaded = settings.load(root, environment)
+    assert loaded.store.parent == root
+    assert loaded.store.name.startswith(".metalk8s-store-")
+
+
+def test_the_cache_folder_of_the_desktop_specification(root: pathlib.Path) -> None:
+    environment = {"HOME": "/nonexistent", "XDG_CACHE_HOME": str(root.parent / "cache")}
+    assert settings.load(root, environment).store == root.parent / "cache/metalk8s/store"
+
+
+_NAMES = [
+    "PROJECT_NAME", "BUILD_ROOT", "STORE", "SIGNING_KEY", "CA_BUNDLE", "OFFLINE", "PULL_JOBS", "SOURCE_DATE_EPOCH",
+    "DEBIAN_MIRROR", "HOME", "XDG_CACHE_HOME",
+]  # fmt: skip
+_TEXTS = strategies.text(
+    strategies.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=12
+) | strategies.sampled_from(["~", "/", "..", "~x/y", "0", "1"])
+
+
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis.given(strategies.dictionaries(strategies.sampled_from(_NAMES), _TEXTS))
+def test_any_environment_is_accepted_or_refused(root: pathlib.Path, environment: dict[str, str]) -> None:
+    try:
+        loaded = settings.load(root, environment)
+    except errors.ConfigError as error:
+        assert {name for name, _ in error.problems} <= set(_NAMES)  # noqa: PT017 — either outcome is right
+    else:
+        assert loaded.build_root.is_absolute()
+        assert loaded.store.is_absolute()
