@@ -10,7 +10,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from buildchain import errors
 
@@ -41,19 +41,13 @@ def run(
         ToolError: the program is missing or its exit code is not 0.
     """
     texts = [str(argument) for argument in argv]
-    try:
+    with _starting(texts, hint):
         done = subprocess.run(
-            texts,
-            input=stdin,
-            capture_output=True,
-            check=False,
-            cwd=directory,
-            env=_environment(environment),
+            texts, input=stdin, capture_output=True, check=False, cwd=directory, env=_environment(environment)
         )
-    except FileNotFoundError as error:
-        raise _not_found(texts, hint) from error
     if done.returncode != 0:
-        raise _failure(texts, done.returncode, done.stderr or done.stdout, hint)
+        # apt explains itself on the one, fails on the other.
+        raise _failure(texts, done.returncode, done.stdout + done.stderr, hint)
     return done.stdout
 
 
@@ -64,10 +58,8 @@ def call(argv: Sequence[Argument], *, environment: Mapping[str, str] | None = No
         ToolError: the program is missing or its exit code is not 0.
     """
     texts = [str(argument) for argument in argv]
-    try:
+    with _starting(texts, hint):
         done = subprocess.run(texts, check=False, env={**os.environ, **(environment or {})})
-    except FileNotFoundError as error:
-        raise _not_found(texts, hint) from error
     if done.returncode != 0:
         raise _failure(texts, done.returncode, b"", hint)
 
@@ -90,12 +82,10 @@ def stream(
     """
     texts = [str(argument) for argument in argv]
     with tempfile.TemporaryFile() as log:
-        try:
+        with _starting(texts, hint):
             child = subprocess.Popen(
                 texts, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=_environment(environment)
             )
-        except FileNotFoundError as error:
-            raise _not_found(texts, hint) from error
         with child, contextlib.suppress(BrokenPipeError):  # ended early: its exit code says why
             _talk(child, stdin, on_line)
         if child.returncode != 0:
@@ -106,6 +96,17 @@ def stream(
 def is_installed(program: str) -> bool:
     """Whether a program of this name is in PATH."""
     return shutil.which(program) is not None
+
+
+@contextlib.contextmanager
+def _starting(texts: list[str], hint: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if not shutil.which(texts[0]):
+            raise errors.ToolError(texts, "not found on this machine", hint or _install_hint(texts[0])) from error
+        why = f"cannot be started: {error.strerror}: {error.filename}"
+        raise errors.ToolError(texts, why, hint) from error
 
 
 def _talk(child: subprocess.Popen[bytes], stdin: bytes, on_line: Callable[[bytes], None]) -> None:
@@ -121,12 +122,9 @@ def _environment(added: Mapping[str, str] | None) -> dict[str, str]:
     return {**kept, **_FIXED, **(added or {})}
 
 
-def _not_found(texts: list[str], hint: str) -> errors.ToolError:
-    return errors.ToolError(texts, "not found on this machine", hint or _install_hint(texts[0]))
-
-
 def _failure(texts: list[str], exit_code: int, output: bytes, hint: str) -> errors.ToolError:
-    why = f"failed with exit code {exit_code}: {' '.join(texts)}"
+    end = f"was ended by signal {-exit_code}" if exit_code < 0 else f"failed with exit code {exit_code}"
+    why = f"{end}: {' '.join(texts)}"
     return errors.ToolError(texts, why, hint, exit_code=exit_code, output=output.decode(errors="replace"))
 
 
