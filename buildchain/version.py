@@ -40,9 +40,11 @@ def load(path: pathlib.Path) -> Version:
         ConfigError: a part is missing, malformed or given twice.
     """
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise errors.ConfigError(str(path), [("", str(error))]) from error
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise errors.ConfigError(str(path), [("", error.strerror or str(error))]) from error
+    except UnicodeDecodeError as error:
+        raise errors.ConfigError(str(path), [("", "not UTF-8")]) from error
     found: dict[str, str] = {}
     problems = []
     for number, line in enumerate(text.splitlines(), 1):
