@@ -58,9 +58,9 @@ def load(path: pathlib.Path) -> Manifest:
         ConfigError: with every problem in the file and its line.
     """
     loaded = document.load(path, "distribution.schema.json")
-    problems = [loaded.problem(*problem) for problem in _dangling(loaded, path.parent)]
-    if problems:
-        raise errors.ConfigError(str(path), problems)
+    dangling = sorted(_dangling(loaded, path.parent), key=lambda problem: loaded.line(problem[0]))
+    if dangling:
+        raise errors.ConfigError(str(path), (loaded.problem(*problem) for problem in dangling))
     value = loaded.value
     return Manifest(
         archives={name: _archive(name, row, path.parent) for name, row in value["archives"].items()},
