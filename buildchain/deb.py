@@ -151,7 +151,7 @@ def resolve(apt: Apt, request: lock.Request) -> lock.PackageSet:
         why = f"`without` names packages that are not in the closure: {', '.join(sorted(unknown))}"
         raise errors.ResolveError(request.name, why, "Remove these names from the recipe.")
     left = tuple(sorted(package for package in packages if package.name not in dropped))
-    return lock.PackageSet(request.name, request.architecture, request.words, left)
+    return lock.PackageSet(request.name, request.architecture, request.words, left, request.archives)
 
 
 def resolve_all(

@@ -8,13 +8,16 @@ import dataclasses
 import datetime
 import json
 import pathlib
+import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from buildchain import digest, errors
 
 FORMAT = 1
 FILE_NAME = "distribution.lock.json"
+_DATE = "%Y-%m-%dT%H:%M:%SZ"
+_NO_SUITES: Mapping[str, str] = types.MappingProxyType({})
 HINT = "Run ./doit.sh lock, review what it changes, and commit the result."
 
 
@@ -79,6 +82,7 @@ class PackageSet:
     architecture: str
     requested: tuple[str, ...]
     packages: tuple[Package, ...]
+    archives: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,28 +126,20 @@ def load(path: pathlib.Path) -> Lock:
     try:
         return parse(content)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise errors.BuildchainError(str(path), f"is not a lock of format {FORMAT} ({error!r})", HINT) from error
+        raise errors.BuildchainError(str(path), f"is not a lock of format {FORMAT} ({error!r:.200})", HINT) from error
 
 
 def parse(content: bytes) -> Lock:
-    """Read back what `dump` wrote; anything else is a ValueError, KeyError or TypeError."""
+    """Read back what `dump` wrote; anything else is a ValueError, KeyError, TypeError or RecursionError."""
     value = json.loads(content)
     if value["format"] != FORMAT:
         raise ValueError(f"format {value['format']!r}")
     packages = [_read_package(row) for row in value["packages"]]
     by_reference = dict(zip(_references(packages), packages, strict=True))
-    return Lock(
-        indexes=tuple(sorted(_read_index(row) for row in value["indexes"])),
-        sets=tuple(
-            PackageSet(
-                row["name"],
-                row["architecture"],
-                tuple(row["requested"]),
-                tuple(sorted(by_reference[reference] for reference in row["packages"])),
-            )
-            for row in value["sets"]
-        ),
-    )
+    sets = [_read_set(row, by_reference) for row in value["sets"]]
+    if len({each.name for each in sets}) < len(sets):
+        raise ValueError("two sets of one name")
+    return Lock(tuple(sorted(_read_index(row) for row in value["indexes"])), tuple(sets))
 
 
 def dump(value: Lock) -> bytes:
@@ -153,7 +149,12 @@ def dump(value: Lock) -> bytes:
     sets = []
     for each in sorted(value.sets, key=lambda each: each.name):
         members = ",\n".join(f"    {json.dumps(references[package])}" for package in each.packages)
-        head = {"name": each.name, "architecture": each.architecture, "requested": list(each.requested)}
+        head = {
+            "name": each.name,
+            "architecture": each.architecture,
+            "archives": list(each.archives),
+            "requested": list(each.requested),
+        }
         sets.append(f'{_row(head)[:-1]}, "packages": [\n{members}\n  ]}}')
     parts = [
         f'"format": {FORMAT}',
@@ -164,24 +165,36 @@ def dump(value: Lock) -> bytes:
     return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
 
 
-def differences(value: Lock, requests: Sequence[Request]) -> list[str]:
-    """What the intent asks for and the lock does not hold, or the other way round; empty if the lock covers it."""
-    wanted = {request.name: request.words for request in requests}
-    held = {each.name: each.requested for each in value.sets}
-    return [
-        f"{name}: {change}"
-        for name in sorted(wanted.keys() | held.keys())
-        for change in _changed_words(held.get(name, ()), wanted.get(name, ()))
+def differences(value: Lock, requests: Sequence[Request], suites: Mapping[str, str] = _NO_SUITES) -> list[str]:
+    """What the intent asks for and the lock does not hold, or the other way round; empty if the lock covers it.
+
+    Arguments:
+        suites: the suite by archive name.
+    """
+    wanted = {each.name: _features(each.architecture, each.archives, each.words) for each in requests}
+    held = {each.name: _features(each.architecture, each.archives, each.requested) for each in value.sets}
+    found = [f"{name} is wanted but not locked" for name in sorted(wanted.keys() - held.keys())]
+    found += [f"{name} is locked but not wanted" for name in sorted(held.keys() - wanted.keys())]
+    for name in sorted(wanted.keys() & held.keys()):
+        found += [f"{name}: {word} is wanted but not locked" for word in wanted[name] if word not in held[name]]
+        found += [f"{name}: {word} is locked but not wanted" for word in held[name] if word not in wanted[name]]
+    return found + [
+        f"archive {index.archive}: suite {index.suite} is locked but {suites[index.archive]} is wanted"
+        for index in value.indexes
+        if suites.get(index.archive, index.suite) != index.suite
     ]
 
 
-def check_covers(value: Lock, requests: Sequence[Request]) -> None:
+def check_covers(value: Lock, requests: Sequence[Request], suites: Mapping[str, str] = _NO_SUITES) -> None:
     """Refuse a lock that was made for another intent.
+
+    Arguments:
+        suites: the suite by archive name.
 
     Raises:
         BuildchainError: naming every difference.
     """
-    found = differences(value, requests)
+    found = differences(value, requests, suites)
     if found:
         why = "\n".join(["does not cover distribution.yaml and the recipes", *(f"  {line}" for line in found)])
         raise errors.BuildchainError(FILE_NAME, why, HINT)
@@ -192,32 +205,42 @@ def changes(old: Lock, new: Lock) -> list[str]:
     before, after = _versions(old), _versions(new)
     lines = []
     for name in sorted(before.keys() | after.keys()):
-        was, now = ", ".join(sorted(before[name])), ", ".join(sorted(after[name]))
-        if was != now:
-            lines.append(f"{name}: {was or 'absent'} -> {now or 'absent'}")
+        was, now = before[name], after[name]
+        if was.keys() != now.keys():
+            lines.append(f"{name}: {', '.join(sorted(was)) or 'absent'} -> {', '.join(sorted(now)) or 'absent'}")
+        elif was != now:
+            lines.append(f"{name}: {', '.join(sorted(now))} has other bytes under the same version")
     return lines
 
 
-def _versions(value: Lock) -> dict[str, set[str]]:
-    versions: dict[str, set[str]] = collections.defaultdict(set)
+def _versions(value: Lock) -> dict[str, dict[str, set[digest.Digest]]]:
+    """By name and version, the contents."""
+    versions: dict[str, dict[str, set[digest.Digest]]] = collections.defaultdict(dict)
     for package in value.packages():
-        versions[f"{package.name}:{package.architecture}"].add(package.version)
+        known = versions[f"{package.name}:{package.architecture}"]
+        known.setdefault(package.version, set()).add(package.content.digest)
     return versions
 
 
-def _changed_words(held: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    missing = [f"{word} is wanted but not locked" for word in wanted if word not in held]
-    return missing + [f"{word} is locked but not wanted" for word in held if word not in wanted]
+def _features(architecture: str, archives: Iterable[str], words: Iterable[str]) -> list[str]:
+    """What must be equal in a request and the set that was made of it."""
+    return [f"architecture {architecture}", *(f"archive {name}" for name in archives), *words]
 
 
 def _references(packages: Iterable[Package]) -> list[str]:
-    """How sets name packages: without the version where there is only one, so that an update changes one line."""
-    packages = list(packages)
-    count = collections.Counter((package.name, package.architecture) for package in packages)
-    return [
-        package.key if count[package.name, package.architecture] > 1 else f"{package.name}:{package.architecture}"
+    """How sets name packages: by no more than tells them apart, so that an update changes one line."""
+    spellings = [
+        (
+            f"{package.name}:{package.architecture}",
+            package.key,
+            f"{package.key}@{package.archive}/{package.content.digest}",
+        )
         for package in packages
     ]
+    count = collections.Counter(spelling for each in spellings for spelling in each)
+    if any(count[longest] > 1 for _, _, longest in spellings):
+        raise ValueError("two entries for one package")
+    return [next(spelling for spelling in each if count[spelling] == 1) for each in spellings]
 
 
 def _rows(name: str, rows: Sequence[str]) -> str:
@@ -235,13 +258,14 @@ def _write_index(index: Index) -> dict[str, typing.Any]:
         "archive": index.archive,
         "suite": index.suite,
         "digest": str(index.content),
-        "date": f"{date:%Y-%m-%dT%H:%M:%SZ}",
+        "date": date.strftime(_DATE),
     }
 
 
-def _read_index(row: dict[str, str]) -> Index:
-    date = int(datetime.datetime.fromisoformat(row["date"]).timestamp())
-    return Index(row["archive"], row["suite"], digest.Digest.parse(row["digest"]), date)
+def _read_index(row: dict[str, typing.Any]) -> Index:
+    date = datetime.datetime.strptime(_text(row, "date"), _DATE).replace(tzinfo=datetime.UTC)
+    content = digest.Digest.parse(_text(row, "digest"))
+    return Index(_text(row, "archive"), _text(row, "suite"), content, int(date.timestamp()))
 
 
 def _write_package(package: Package) -> dict[str, typing.Any]:
@@ -250,6 +274,25 @@ def _write_package(package: Package) -> dict[str, typing.Any]:
 
 
 def _read_package(row: dict[str, typing.Any]) -> Package:
-    texts = {field.name: str(row[field.name]) for field in dataclasses.fields(Package) if field.name != "content"}
-    content = digest.Descriptor(digest.Digest.parse(row["digest"]), int(row["size"]))
-    return Package(**texts, content=content)
+    texts = {field.name: _text(row, field.name) for field in dataclasses.fields(Package) if field.name != "content"}
+    if type(row["size"]) is not int:
+        raise TypeError(f"size is {row['size']!r}")
+    return Package(**texts, content=digest.Descriptor(digest.Digest.parse(_text(row, "digest")), row["size"]))
+
+
+def _read_set(row: dict[str, typing.Any], packages: Mapping[str, Package]) -> PackageSet:
+    members = tuple(sorted(packages[reference] for reference in _texts(row, "packages")))
+    archives, requested = _texts(row, "archives"), _texts(row, "requested")
+    return PackageSet(_text(row, "name"), _text(row, "architecture"), requested, members, archives)
+
+
+def _text(row: dict[str, typing.Any], name: str) -> str:
+    if not isinstance(row[name], str):
+        raise TypeError(f"{name} is {row[name]!r}")
+    return str(row[name])
+
+
+def _texts(row: dict[str, typing.Any], name: str) -> tuple[str, ...]:
+    if not isinstance(row[name], list) or not all(isinstance(each, str) for each in row[name]):
+        raise TypeError(f"{name} is {row[name]!r}")
+    return tuple(row[name])

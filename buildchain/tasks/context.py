@@ -68,7 +68,8 @@ class Context:
     def locked(self) -> lock.Lock:
         """The lock, if it covers the intent; a BuildchainError otherwise."""
         loaded = lock.load(self.lock_path)
-        lock.check_covers(loaded, self.requests)
+        suites = {name: archive.suite for name, archive in self.manifest.archives.items()}
+        lock.check_covers(loaded, self.requests, suites)
         return loaded
 
     @functools.cached_property
