@@ -7,13 +7,18 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import pathlib
+import re
+import stat
 import tarfile
 
 from buildchain import command, errors
 
 RECORD = "SOURCE.json"
 """In a release tarball: commit, epoch and the SHA-256 of every file, checked before it is believed."""
+
+_COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,18 +48,19 @@ def identify(root: pathlib.Path, git: str) -> Source:
     if (root / ".git").exists():
         return _from_git(root, git)
     try:
-        record = json.loads((root / RECORD).read_text())
-    except (OSError, ValueError) as error:
+        record = json.loads((root / RECORD).read_bytes())
+        files = {str(path): str(content) for path, content in record["files"].items()}
+        commit, epoch = _COMMIT.fullmatch(record["commit"])[0], int(record["epoch"])  # type: ignore[index]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         hint = "Build from a git clone or from a release tarball."
         raise errors.BuildchainError(str(root), f"neither .git nor a readable {RECORD} is here", hint) from error
-    files: dict[str, str] = record["files"]
-    is_dirty = any(_sha256(root / path) != expected for path, expected in files.items())
-    return Source(str(record["commit"]), int(record["epoch"]), is_dirty, tuple(sorted(files)))
+    is_dirty = any(_fingerprint(root / path) != expected for path, expected in files.items())
+    return Source(commit, epoch, is_dirty, tuple(sorted(files)))
 
 
 def record_of(root: pathlib.Path, source: Source) -> bytes:
     """The record that goes into a release tarball of a clean checkout."""
-    files = {path: _sha256(root / path) for path in source.files}
+    files = {path: _fingerprint(root / path) for path in source.files}
     value = {"commit": source.commit, "epoch": source.epoch, "files": files}
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
@@ -64,34 +70,54 @@ def tarball(root: pathlib.Path, source: Source, name: str) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path in source.files:
-            member = archive.gettarinfo(root / path, f"{name}/{path}")
-            _normalise(member, source.epoch)
-            with (root / path).open("rb") as stream:
-                archive.addfile(member, stream if member.isreg() else None)
+            _add(archive, f"{name}/{path}", root / path, source.epoch)
         record = record_of(root, source)
-        member = tarfile.TarInfo(f"{name}/{RECORD}")
+        member = _member(f"{name}/{RECORD}", source.epoch)
         member.size = len(record)
-        _normalise(member, source.epoch)
         archive.addfile(member, io.BytesIO(record))
     return buffer.getvalue()
 
 
-def _normalise(member: tarfile.TarInfo, epoch: int) -> None:
-    member.mtime, member.uid, member.gid, member.uname, member.gname = epoch, 0, 0, "", ""
-    member.mode = 0o755 if member.mode & 0o100 else 0o644
+def _add(archive: tarfile.TarFile, name: str, path: pathlib.Path, epoch: int) -> None:
+    """Add a file or link; of its state in this checkout only what git tracks counts."""
+    member = _member(name, epoch)
+    if path.is_symlink():
+        member.type, member.linkname = tarfile.SYMTYPE, str(path.readlink())
+        archive.addfile(member)
+        return
+    with path.open("rb") as stream:
+        status = os.fstat(stream.fileno())
+        member.size = status.st_size
+        member.mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
+        archive.addfile(member, stream)
+
+
+def _member(name: str, epoch: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.mtime = epoch
+    return member
 
 
 def _from_git(root: pathlib.Path, git: str) -> Source:
-    # The checkout may belong to another user (a CI agent's): asking for its state runs nothing of it.
-    prefix = [git, "-C", str(root), "-c", f"safe.directory={root}", "-c", "core.fsmonitor=false"]
-    commit, epoch = command.run([*prefix, "log", "-1", "--format=%H %ct"]).decode().split()
-    status = command.run([*prefix, "status", "--porcelain", "--untracked-files=no"])
-    files = command.run([*prefix, "ls-files", "-z"]).decode(errors="surrogateescape")
+    # The checkout may belong to another user (a CI agent's), who is trusted: this very program came out of it. It may
+    # also be read-only, and the builder's own git configuration must not change what counts as a difference.
+    prefix = [git, "--no-optional-locks", "-C", str(root), "-c", "safe.directory=*", "-c", "core.fsmonitor=false"]
+    environment = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+
+    def ask(*arguments: str) -> bytes:
+        hint = "Build from a complete git clone or from a release tarball."
+        return command.run([*prefix, *arguments], environment=environment, hint=hint)
+
+    commit, epoch = ask("log", "-1", "--format=%H %ct").decode().split()
+    status = ask("status", "--porcelain", "--untracked-files=no")
+    files = ask("ls-files", "-z").decode(errors="surrogateescape")
     return Source(commit, int(epoch), bool(status), tuple(sorted(filter(None, files.split("\0")))))
 
 
-def _sha256(path: pathlib.Path) -> str:
+def _fingerprint(path: pathlib.Path) -> str:
+    """SHA-256 of a file's bytes, or of a link's target; empty if neither is there."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        content = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+    except (OSError, ValueError):  # ValueError: a name with a zero byte
         return ""
+    return hashlib.sha256(content).hexdigest()
