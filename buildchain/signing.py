@@ -23,6 +23,7 @@ DEVELOPMENT_FINGERPRINT = "833C8D64E36969C987D86A412743477F83FEF8E7"
 MINIMUM_BITS = 3072
 _RSA = {"1", "3"}  # RFC 4880, section 9.1: public-key algorithms
 
+_HINT_KEY = "Set SIGNING_KEY to the path of an exported secret key, or to the fingerprint of a key in your gpg."
 _QUIET = ("gpg", "--batch", "--no-options", "--no-tty", "--quiet")
 
 
@@ -40,11 +41,13 @@ class Source:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Signer:
-    """A key that is ready to sign."""
+    """A key that is ready to sign; `fingerprint` is the primary key's, by which a verifier knows it."""
 
     fingerprint: str
     created: int
     _options: tuple[str, ...]
+    _subkey: str
+    """Fingerprint of the one (sub)key that signs: gpg's own choice would depend on its version and the date."""
 
     @property
     def is_development(self) -> bool:
@@ -67,7 +70,7 @@ class Signer:
     def _sign(self, form: str, content: bytes, epoch: int) -> bytes:
         moment = datetime.datetime.fromtimestamp(max(epoch, self.created), datetime.UTC)
         argv = [*_QUIET, *self._options, "--faked-system-time", f"{moment:%Y%m%dT%H%M%S}!", "--digest-algo", "SHA256"]
-        argv += ["--local-user", self.fingerprint, "--armor", form]
+        argv += ["--local-user", f"{self._subkey}!", "--armor", form]
         hint = "Check SIGNING_KEY and SIGNING_KEY_PASSPHRASE_FILE, and that gpg can use the key."
         return command.run(argv, stdin=content, environment=_gpg_environment(), hint=hint)
 
@@ -84,8 +87,7 @@ def open_signer(source: Source) -> Iterator[Signer]:
         return
     with private_home() as home:
         options = ("--homedir", str(home), *_passphrase_options(source))
-        hint = "SIGNING_KEY must name an exported OpenPGP secret key, or a key of your own gpg."
-        command.run([*_QUIET, *options, "--import", source.key], hint=hint)
+        command.run([*_QUIET, *options, "--import", source.key], hint=_HINT_KEY)
         yield _signer(source, options)
 
 
@@ -99,8 +101,9 @@ def private_home() -> Iterator[pathlib.Path]:
     try:
         yield home
     finally:
-        with contextlib.suppress(errors.ToolError):
-            command.run(["gpgconf", "--homedir", home, "--kill", "all"])
+        for option in (("--kill", "all"), ("--remove-socketdir",)):
+            with contextlib.suppress(errors.ToolError):
+                command.run(["gpgconf", "--homedir", home, *option])
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -113,44 +116,86 @@ def _passphrase_options(source: Source) -> tuple[str, ...]:
 def _signer(source: Source, options: tuple[str, ...]) -> Signer:
     argv = [*_QUIET, *options, "--with-colons", "--list-secret-keys"]
     if not source.is_file():
-        argv.append(source.key)
-    hint = "Set SIGNING_KEY to the path of an exported secret key, or to the fingerprint of a key in your gpg."
-    listing = command.run(argv, environment=_gpg_environment(), hint=hint).decode(errors="replace")
+        argv += ["--", source.key]
+    try:
+        listing = command.run(argv, environment=_gpg_environment()).decode(errors="replace")
+    except errors.ToolError as error:
+        if error.exit_code is None:
+            raise
+        raise _refusal(source.key, f"gpg knows no such secret key\n  {error.output.strip()}", _HINT_KEY) from error
     return _choose(listing, source.key, options)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Key:
+    """A primary key or subkey of a `--with-colons` listing (GnuPG's doc/DETAILS)."""
+
+    kind: str
+    validity: str
+    bits: int
+    algorithm: str
+    id: str
+    created: int
+    expires: int
+    can_sign: bool
+    fingerprint: str
+
+    @classmethod
+    def parse(cls, row: list[str], fingerprint: str) -> "_Key":
+        # Field 12 has the key's own capabilities in lower case; field 15 is `#` if only the public part is here.
+        can_sign = "s" in row[11] and row[14] != "#"
+        return cls(row[0], row[1], int(row[2]), row[3], row[4], int(row[5]), int(row[6] or 0), can_sign, fingerprint)
+
+
 def _choose(listing: str, name: str, options: tuple[str, ...]) -> Signer:
-    """Read `--with-colons` output (GnuPG's doc/DETAILS): the first primary key and its signing keys."""
-    rows = [line.split(":") for line in listing.splitlines()]
-    primaries = [index for index, row in enumerate(rows) if row[0] == "sec"]
+    """Take the newest key that can sign, of the one primary key that is listed and its subkeys."""
+    keys = list(_keys(listing))
+    primaries = [key for key in keys if key.kind == "sec"]
     if not primaries:
-        raise errors.BuildchainError(f"signing key {name}", "no secret key found", "Check SIGNING_KEY.")
+        raise _refusal(name, "no secret key found", _HINT_KEY)
     if len(primaries) > 1:
-        raise errors.BuildchainError(
-            f"signing key {name}", f"{len(primaries)} keys match", "Give SIGNING_KEY a full fingerprint."
-        )
-    fingerprint = next(row[9] for row in rows if row[0] == "fpr")
-    able = [row for row in rows if row[0] in ("sec", "ssb") and "s" in row[11]]
-    problems = [problem for row in able for problem in _problems(row)]
-    if not able or len(problems) >= len(able):
-        why = "; ".join(problems) or "it cannot sign"
-        hint = f"Use an RSA key of {MINIMUM_BITS} bits or more that has not expired."
-        raise errors.BuildchainError(f"signing key {name}", why, hint)
-    return Signer(fingerprint, max(int(row[5]) for row in able), options)
+        raise _refusal(name, f"{len(primaries)} keys match", "Give SIGNING_KEY a full fingerprint.")
+    able = [key for key in keys if key.can_sign]
+    good = [key for key in able if not _problem(key)]
+    if not good or _end(primaries[0]):
+        problems = filter(None, [_end(primaries[0]), *map(_problem, able)])
+        why = "; ".join(dict.fromkeys(problems)) or "it cannot sign"
+        raise _refusal(name, why, f"Use an RSA key of {MINIMUM_BITS} bits or more that has not expired.")
+    chosen = max(good, key=lambda key: (key.created, key.fingerprint))
+    return Signer(primaries[0].fingerprint, chosen.created, options, chosen.fingerprint)
 
 
-def _problems(row: list[str]) -> list[str]:
-    kind = f"key {row[4]}"
-    if row[1] == "r":
-        return [f"{kind} is revoked"]
+def _keys(listing: str) -> Iterator[_Key]:
+    """The keys of a listing; the row with a key's fingerprint follows its own."""
+    owner: list[str] = []
+    for row in (line.split(":") for line in listing.splitlines()):
+        if row[0] in ("sec", "ssb"):
+            owner = row
+        elif row[0] == "fpr" and owner:
+            yield _Key.parse(owner, row[9])
+            owner = []
+
+
+def _problem(key: _Key) -> str:
+    """Why a key must not sign; empty if it may."""
+    if end := _end(key):
+        return end
+    if key.algorithm not in _RSA:
+        return f"key {key.id} is not RSA"
+    return f"key {key.id} has only {key.bits} bits" if key.bits < MINIMUM_BITS else ""
+
+
+def _end(key: _Key) -> str:
+    """Why a key's life is over; empty if it is not."""
+    if key.validity == "r":
+        return f"key {key.id} is revoked"
     # Whether a key has expired is asked of the clock, but the answer is only "refuse": no byte depends on it.
-    if row[1] == "e" or (row[6] and int(row[6]) < time.time()):
-        return [f"{kind} has expired"]
-    if row[3] not in _RSA:
-        return [f"{kind} is not RSA"]
-    if int(row[2]) < MINIMUM_BITS:
-        return [f"{kind} has only {row[2]} bits"]
-    return []
+    has_expired = key.validity == "e" or 0 < key.expires < time.time()
+    return f"key {key.id} has expired" if has_expired else ""
+
+
+def _refusal(name: str, why: str, hint: str) -> errors.BuildchainError:
+    return errors.BuildchainError(f"signing key {name}", why, hint)
 
 
 def _gpg_environment() -> dict[str, str]:
