@@ -41,29 +41,44 @@ def stage(contents: tree.Tree, source: store.Store, target: pathlib.Path) -> Sta
 
 
 def is_staged(contents: tree.Tree, source: store.Store, target: pathlib.Path) -> bool:
-    """Whether `target` holds exactly the tree, judged by kind, mode, size and inode; no bytes are read."""
+    """Whether `target` holds exactly the tree, judged as above; only copies are read."""
+    expected = _expected(contents)
     try:
-        found = dict(_walk(target))
+        found = {"": target.stat(), **dict(_walk(target))}
+        return found.keys() == expected.keys() and all(
+            _is_same(expected[path], status, source, target / path) and _has_mode(status, expected[path])
+            for path, status in found.items()
+        )
     except OSError:
         return False
-    expected = {path: None for path in contents.directories()} | {entry.path: entry for entry in contents}
-    if found.keys() != expected.keys():
-        return False
-    return all(_is_same(expected[path], status, source, target / path) for path, status in found.items())
 
 
 def _verify(contents: tree.Tree, source: store.Store) -> None:
+    """Read every entry of the tree once, and name all that are damaged."""
     distinct = {file.content for file in contents.files()}
     largest_first = sorted(distinct, key=lambda content: (-content.size, content))
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for _ in pool.map(source.verify, largest_first):
-            pass
+        problems = [
+            problem for problem in pool.map(lambda content: _problem(source, content), largest_first) if problem
+        ]
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        why = "\n".join([f"{len(problems)} entries are damaged or missing", *(f"  {each.what}" for each in problems)])
+        raise errors.BuildchainError(str(source.root), why, problems[0].hint)
+
+
+def _problem(source: store.Store, content: digest.Descriptor) -> errors.BuildchainError | None:
+    try:
+        source.verify(content)
+    except errors.BuildchainError as error:
+        return error
+    return None
 
 
 def _stage(contents: tree.Tree, source: store.Store, target: pathlib.Path) -> Staged:
     target.mkdir(parents=True, exist_ok=True)
-    expected: dict[str, tree.Entry | None] = {path: None for path in contents.directories()}
-    expected |= {entry.path: entry for entry in contents}
+    expected = _expected(contents)
     kept = set()
     for path, status in sorted(_walk(target), reverse=True):
         if path in expected and _is_same(expected[path], status, source, target / path):
@@ -75,6 +90,11 @@ def _stage(contents: tree.Tree, source: store.Store, target: pathlib.Path) -> St
         directory.chmod(tree.DIRECTORY_MODE)
     copied = sum(_place(entry, source, target / entry.path) for entry in contents if entry.path not in kept)
     return Staged(len(contents), sum(file.content.size for file in contents.files()), copied)
+
+
+def _expected(contents: tree.Tree) -> dict[str, tree.Entry | None]:
+    """What stands at each path; None is a directory, of which the empty path is the first."""
+    return {"": None, **dict.fromkeys(contents.directories()), **{entry.path: entry for entry in contents}}
 
 
 def _place(entry: tree.Entry, source: store.Store, path: pathlib.Path) -> bool:
@@ -107,6 +127,10 @@ def _is_same(entry: tree.Entry | None, status: os.stat_result, source: store.Sto
     except OSError:
         return False
     return os.path.samestat(held, status) or _has_bytes(path, entry.content)
+
+
+def _has_mode(status: os.stat_result, entry: tree.Entry | None) -> bool:
+    return entry is not None or stat.S_IMODE(status.st_mode) == tree.DIRECTORY_MODE
 
 
 def _has_bytes(path: pathlib.Path, content: digest.Descriptor) -> bool:
