@@ -17,6 +17,8 @@ MAX_INRELEASE_BYTES = 4 << 20
 # sources.list(5), "THE DEB AND DEB-SRC TYPES": one-line style.
 _ONE_LINE = re.compile(r"^\s*deb\s+(?:\[[^\]]*\]\s+)?(?P<uri>https?://\S+)\s+\S+", re.MULTILINE)
 
+_OFF = {"no", "false", "without", "off", "disable", "0"}  # apt's StringToBool
+
 
 @dataclasses.dataclass
 class Mirrors:
@@ -46,7 +48,7 @@ class Mirrors:
                 content = fetch.get(
                     f"{url}/dists/{archive.suite}/InRelease", self.options, max_bytes=MAX_INRELEASE_BYTES
                 )
-            except errors.TransportError:
+            except (errors.TransportError, errors.IntegrityError):
                 continue
             if offers(content.decode(errors="replace"), archive):
                 return url
@@ -77,12 +79,13 @@ def _deb822_uris(text: str) -> Iterator[str]:
     from debian import deb822
 
     for stanza in deb822.Deb822.iter_paragraphs(text.splitlines(), use_apt_pkg=False):
-        if "deb" in stanza.get("Types", "").split() and stanza.get("Enabled", "yes") != "no":
+        is_enabled = stanza.get("Enabled", "yes").strip().lower() not in _OFF
+        if is_enabled and "deb" in stanza.get("Types", "").split():
             yield from (uri.rstrip("/") for uri in stanza.get("URIs", "").split() if re.match("https?://", uri))
 
 
 def _read(path: pathlib.Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
