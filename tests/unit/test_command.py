@@ -41,9 +41,10 @@ def test_a_failure_shows_what_was_run_and_what_it_said() -> None:
     assert str(caught.value).endswith("no such thing\nTry another.")
 
 
-def test_without_words_on_standard_error_the_output_is_shown() -> None:
-    with pytest.raises(errors.ToolError, match="only here"):
-        command.run(_python("print('only here'); raise SystemExit(1)"))
+def test_both_outputs_explain_a_failure_the_error_last() -> None:
+    with pytest.raises(errors.ToolError) as caught:
+        command.run(_python("import sys; sys.stderr.write('E: broken\\n'); print('a depends on b'); sys.exit(1)"))
+    assert caught.value.output == "a depends on b\nE: broken\n"
 
 
 def test_a_program_that_is_killed() -> None:
