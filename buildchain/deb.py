@@ -10,14 +10,18 @@ The repository is a flat one (sources.list(5): the suite is `./`), because the f
 `dists/SUITE/COMPONENT/binary-ARCH/by-hash/SHA256`, are too deep for ISO-9660.
 """
 
+import calendar
 import collections
 import dataclasses
 import datetime
 import email.utils
+import lzma
 import pathlib
 import re
+import tarfile
 import tempfile
 import urllib.parse
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from buildchain import command, compression, digest, errors, lock, manifest, signing, store, tree
@@ -48,7 +52,10 @@ _FOLDERS = (
     "var/lib/dpkg",
 )
 
-_URI_LINE = re.compile(r"^'(?P<url>\S+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$", re.MULTILINE)
+_URI_LINE = re.compile(r"'(?P<url>\S+)' (?P<name>[^\s_]+)_\S+ (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
+
+_DAMAGED = (OSError, ValueError, EOFError, KeyError, tarfile.TarError, lzma.LZMAError, zlib.error)
+"""What reading a damaged .deb may raise beside python-debian's own errors."""
 
 _KEPT = "kept"
 """Label and folder of the repository that holds what a partial update must not move."""
@@ -64,7 +71,7 @@ class Source:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Apt:
-    """A private apt that has read its indexes; `names` are all packages they offer."""
+    """A private apt that has read its indexes; `kept` are the packages that win over all others, by digest."""
 
     root: pathlib.Path
     sources: tuple[Source, ...]
@@ -76,19 +83,19 @@ class Apt:
         return command.run(argv, environment=environment, hint=hint).decode(errors="replace")
 
     def indexes(self) -> list[lock.Index]:
-        """The indexes that were read, by digest and date."""
-        found = []
-        for source in self.sources:
-            content = (self.root / "var/lib/apt/lists" / _list_name(source)).read_bytes()
-            date = re.search(rb"^Date: *(.+?)\s*$", content, re.MULTILINE)
-            if not date:
-                raise errors.BuildchainError(f"archive {source.archive.name}", "its InRelease has no Date")
-            moment = email.utils.parsedate_to_datetime(date[1].decode())
-            index = lock.Index(
-                source.archive.name, source.archive.suite, digest.Digest.of_bytes(content), int(moment.timestamp())
-            )
-            found.append(index)
-        return found
+        """The indexes that were read, by digest and date.
+
+        Raises:
+            ResolveError: an archive has no InRelease, or it is not dated.
+        """
+        return [_index_of(source.archive, self.lists(source, "InRelease")) for source in self.sources]
+
+    def lists(self, source: Source, end: str) -> bytes:
+        """What was downloaded of a source: the files whose names end with `end`."""
+        prefix = _list_name(f"{source.url}/dists/{source.archive.suite}/")
+        folder = self.root / "var/lib/apt/lists"
+        paths = sorted(path for path in folder.iterdir() if path.name.startswith(prefix) and path.name.endswith(end))
+        return b"\n".join(path.read_bytes() for path in paths)
 
 
 def open_apt(
@@ -115,11 +122,11 @@ def open_apt(
     configuration = _CONFIGURATION.format(root=root, architecture=architecture)
     if ca_bundle:
         configuration += f'Acquire::https::CAInfo "{ca_bundle}";\n'
-    (root / "apt.conf").write_text(configuration)
+    (root / "apt.conf").write_text(configuration, encoding="utf-8")
     stanzas = [_source_stanza(source, root) for source in sources]
     if kept and packages:
         stanzas.append(_keep(root, kept, packages))
-    (root / "etc/apt/sources.list.d/archives.sources").write_text("\n".join(stanzas))
+    (root / "etc/apt/sources.list.d/archives.sources").write_text("\n".join(stanzas), encoding="utf-8")
     apt = Apt(root, tuple(sources), {package.content.digest: package for package in kept})
     try:
         apt.run("apt-get", "update", "-q")
@@ -137,13 +144,16 @@ def resolve(apt: Apt, request: lock.Request) -> lock.PackageSet:
         ResolveError: a package is unknown, or no set of versions satisfies all dependencies; in apt's own words.
     """
     wanted = [word for word in request.words if not word.startswith("-")]
+    hint = "Mend the package list in distribution.yaml or in the image's recipe."
     try:
         printed = apt.run("apt-get", "install", "--yes", "--print-uris", *wanted)
     except errors.ToolError as error:
-        hint = "Mend the package list in distribution.yaml or in the image's recipe."
         raise errors.ResolveError(request.name, _apt_messages(error.output), hint) from error
-    chosen = [_Chosen.parse(match) for match in _URI_LINE.finditer(printed)]
+    chosen = _Chosen.parse_all(request.name, printed)
     known = _stanzas(apt, chosen)
+    missed = _missed(request.packages, [known[each.content.digest.hex] for each in chosen])
+    if missed:
+        raise errors.ResolveError(request.name, f"apt chose nothing for {', '.join(missed)}", hint)
     packages = [apt.kept.get(each.content.digest) or _package(apt, each, known) for each in chosen]
     dropped = set(request.without)
     unknown = dropped - {package.name for package in packages}
@@ -187,6 +197,8 @@ def resolve_all(
                     problems.append(error)
     if problems:
         raise _joined(problems)
+    if len({found.archive for found in indexes}) < len(indexes):
+        raise errors.ResolveError("archives", "changed while they were read", "Run the same command again.")
     return lock.Lock(tuple(sorted(indexes)), tuple(sorted(sets, key=lambda each: each.name)))
 
 
@@ -253,7 +265,7 @@ def _control(package: lock.Package, source: store.Store) -> str:
     try:
         with source.open(package.content.digest) as stream:
             content = debfile.DebFile(fileobj=stream).control.get_content("control", encoding="utf-8")
-    except (debfile.DebError, arfile.ArError, OSError, ValueError, EOFError) as error:
+    except (debfile.DebError, arfile.ArError, *_DAMAGED) as error:
         raise errors.BuildchainError(f"package {package.key}", f"its control file cannot be read: {error}") from error
     return content or ""
 
@@ -278,38 +290,78 @@ def _release_text(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Chosen:
-    """A line of `--print-uris`: what apt would download."""
+    """A line of `--print-uris`: what apt would download; the name is apt's own, not the archive's."""
 
     url: str
+    name: str
     content: digest.Descriptor
 
     @classmethod
-    def parse(cls, match: re.Match[str]) -> "_Chosen":
-        return cls(match["url"], digest.Descriptor(digest.Digest(match["sha256"]), int(match["size"])))
+    def parse_all(cls, subject: str, printed: str) -> "list[_Chosen]":
+        lines = [line for line in printed.splitlines() if line.startswith("'")]
+        found = [_URI_LINE.fullmatch(line) for line in lines]
+        unknown = [line for line, match in zip(lines, found, strict=True) if not match]
+        if unknown:
+            why = "\n".join(["apt names no SHA-256 digest of", *(f"  {line}" for line in unknown)])
+            raise errors.ResolveError(subject, why, "The archive's index must have them.")
+        return [
+            cls(match["url"], match["name"], digest.Descriptor(digest.Digest(match["sha256"]), int(match["size"])))
+            for match in found
+            if match
+        ]
+
+
+def _missed(wanted: Iterable[str], stanzas: Iterable[Mapping[str, str]]) -> list[str]:
+    """Names that none of the chosen packages has or provides: apt reads `a-` as a removal, and `a.*` as a pattern."""
+    names = set()
+    for stanza in stanzas:
+        names |= {stanza["Package"], *re.findall(r"(?:^|,)\s*([^\s,(:]+)", stanza.get("Provides", ""))}
+    return [name for name in wanted if name not in names]
 
 
 def _stanzas(apt: Apt, chosen: Sequence[_Chosen]) -> dict[str, Mapping[str, str]]:
     """The index stanzas of the chosen packages, by SHA-256."""
     from debian import deb822
 
-    names = {pathlib.PurePosixPath(urllib.parse.unquote(each.url)).name.split("_")[0] for each in chosen}
+    names = {each.name for each in chosen}
     shown = apt.run("apt-cache", "show", *sorted(names)) if names else ""
-    return {
-        stanza["SHA256"]: stanza for stanza in deb822.Packages.iter_paragraphs(shown.splitlines(), use_apt_pkg=False)
-    }
+    paragraphs = deb822.Packages.iter_paragraphs(shown.splitlines(), use_apt_pkg=False)
+    return {stanza.get("SHA256", ""): stanza for stanza in paragraphs}
 
 
 def _package(apt: Apt, chosen: _Chosen, known: Mapping[str, Mapping[str, str]]) -> lock.Package:
     stanza = known[chosen.content.digest.hex]
-    archive = next(each.archive for each in apt.sources if chosen.url.startswith(f"{each.url}/"))
+    source = _source_of(apt, chosen)
     return lock.Package(
         name=stanza["Package"],
         architecture=stanza["Architecture"],
         version=stanza["Version"],
         source=stanza.get("Source", stanza["Package"]).split(" ")[0],
-        archive=archive.name,
-        path=stanza["Filename"],
+        archive=source.archive.name,
+        # The stanza's own `Filename` may be that of another archive with the same file.
+        path=urllib.parse.unquote(chosen.url.removeprefix(f"{source.url}/")),
         content=chosen.content,
+    )
+
+
+def _source_of(apt: Apt, chosen: _Chosen) -> Source:
+    """The source that offers a file; of suites that share a mirror, the first that lists it."""
+    near = [source for source in apt.sources if chosen.url.startswith(f"{source.url}/")]
+    if len(near) == 1:
+        return near[0]
+    line = f"SHA256: {chosen.content.digest.hex}".encode()
+    return next(source for source in near if line in apt.lists(source, "_Packages"))
+
+
+def _index_of(archive: manifest.Archive, content: bytes) -> lock.Index:
+    date = re.search(rb"^Date: *(.+?)\s*$", content, re.MULTILINE)
+    try:
+        moment = email.utils.parsedate_to_datetime(date[1].decode() if date else "")
+    except ValueError as error:
+        why = "has no InRelease file with a Date"
+        raise errors.ResolveError(f"archive {archive.name}", why, "Use another mirror.") from error
+    return lock.Index(
+        archive.name, archive.suite, digest.Digest.of_bytes(content), calendar.timegm(moment.utctimetuple())
     )
 
 
@@ -333,11 +385,16 @@ def _keep(root: pathlib.Path, kept: Sequence[lock.Package], packages: store.Stor
     return f"Types: deb\nURIs: file:{folder}\nSuites: ./\nTrusted: yes\n"
 
 
-def _list_name(source: Source) -> str:
-    """The name apt gives a downloaded InRelease in its lists folder (apt's URItoFileName)."""
-    location = urllib.parse.urlsplit(source.url)
-    path = f"{location.netloc.rsplit('@', 1)[-1]}{location.path}/dists/{source.archive.suite}/InRelease"
-    return urllib.parse.quote(path, safe="/:+~,").replace("_", "%5f").replace("/", "_")
+def _list_name(url: str) -> str:
+    """The name apt gives in its lists folder to what it downloads from a URL (apt's URItoFileName)."""
+    location = urllib.parse.urlsplit(url)
+    path = f"{location.netloc.rsplit('@', 1)[-1]}{location.path}"
+    quoted = re.sub(r"[^ -~]|[\\|{}\[\]<>\"^~_=!@#$%& *]", lambda match: _percent(match[0]), path)
+    return quoted.replace("/", "_")
+
+
+def _percent(text: str) -> str:
+    return "".join(f"%{byte:02x}" for byte in text.encode())
 
 
 def _apt_messages(output: str) -> str:
