@@ -86,8 +86,11 @@ def stream(
             child = subprocess.Popen(
                 texts, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=_environment(environment)
             )
-        with child, contextlib.suppress(BrokenPipeError):  # ended early: its exit code says why
-            _talk(child, stdin, on_line)
+        try:
+            with child, contextlib.suppress(BrokenPipeError):  # ended early: its exit code says why
+                _talk(child, stdin, on_line)
+        finally:
+            child.wait()  # after Ctrl-C, `with` waits for a moment only
         if child.returncode != 0:
             log.seek(0)
             raise _failure(texts, child.returncode, log.read(), hint)

@@ -9,11 +9,13 @@ from buildchain import command, source
 from buildchain.tasks import action, context
 
 _PYTHON = ("buildchain", "static-container-registry", "tests", "dodo.py", "docs/conf.py")
+_TYPED = ("buildchain", "static-container-registry/static_container_registry", "tests", "dodo.py")
 _SUITES = {
-    "unit": "the unit tests: no root, no network",
-    "integration": "the tests with real tools",
-    "end_to_end": "the tests that build, read and install from whole media",
+    "unit": ("the unit tests: no root, no network", ["-n", "auto", "--dist", "loadfile", "tests/unit"]),
+    "integration": ("the tests with real tools", ["tests/integration", "static-container-registry/tests"]),
+    "end_to_end": ("the tests that build, read and install from whole media", ["tests/end_to_end"]),
 }
+"""What each suite is, and what pytest is told."""
 
 
 def task_lint() -> Iterator[action.Task]:
@@ -26,9 +28,7 @@ def task_lint() -> Iterator[action.Task]:
     yield _check(
         "format", "Check the format of the Python code.", [python, "-m", "ruff", "format", "--check", *folders]
     )
-    yield _check(
-        "types", "Check the types of the Python code.", [python, "-m", "mypy", "buildchain", "tests", "dodo.py"]
-    )
+    yield _check("types", "Check the types of the Python code.", [python, "-m", "mypy", *_TYPED])
     yield _check("shell", "Run shellcheck on the shell scripts.", ["shellcheck", *_shell_scripts(here.source)])
     yield _check("yaml", "Run yamllint on the YAML files.", [python, "-m", "yamllint", "--strict", *_yaml(here.source)])
 
@@ -71,15 +71,12 @@ def task_test() -> Iterator[action.Task]:
         "doc": "Lint, build the documentation, and run all tests.",
         "task_dep": ["_test_tools", "lint", "documentation"],
     }
-    for suite, doc in _SUITES.items():
-        argv = [sys.executable, "-m", "pytest", "--quiet", f"tests/{suite}"]
-        if suite == "unit":
-            argv.append("static-container-registry/tests")
+    for suite, (doc, arguments) in _SUITES.items():
         yield {
             "name": suite,
             "doc": f"Run {doc}.",
             "title": action.title("TEST", suite),
-            "actions": [action.run(_call, argv)],
+            "actions": [action.run(_call, [sys.executable, "-m", "pytest", "--quiet", *arguments])],
             "task_dep": ["_test_tools"],
             "uptodate": [False],
             "verbosity": 2,

@@ -154,7 +154,7 @@ architecture: arm64
         ("packages: []", "line 1, packages: [] should be non-empty"),
         ("files: {}", "'packages' is a required property"),
         ("packages: [a b]", "'a b' is not a Debian package name"),
-        ("packages: [app]\nentry: x", "unknown key 'entry'"),
+        ("packages: [app]\nentry: x", "line 2, entry: unknown key"),
         ("packages: [app]\nwithout: {app: not wanted at all}", "line 2, without.app: is also asked for"),
         ("packages: [app]\nwithout: {b: why}", "line 2, without.b: 'why' is too short"),
         ("packages: [app]\nfiles: {/a: {}}", "line 2, files./a: needs either `content` or `source`"),
@@ -162,7 +162,7 @@ architecture: arm64
         ("packages: [app]\nfiles: {/a: {source: ../../x}}", "leads out of the recipe's folder"),
         ("packages: [app]\nfiles: {/a/../b: {content: x}}", "'a/../b' is not a plain relative path"),
         ("packages: [app]\nfiles: {a: {content: x}}", "'a' is not an absolute path"),
-        ("packages: [app]\nfiles: {/a: {content: x, mode: 0644}}", "420 is not of type 'string'"),
+        ("packages: [app]\nfiles: {/a: {content: x, mode: 0644}}", "420 is not text; put it in quotes"),
         ("packages: [app]\nusers: {app: {uid: 900}}", "the group 'app' is not listed"),
         ("packages: [app]\nports: [70000]", "line 2, ports.0"),
         ("packages: [app]\npackages: [b]", "the key is given twice"),
@@ -366,7 +366,7 @@ def test_a_full_disk_is_an_error_not_a_crash(workshop: Workshop, monkeypatch: py
     workshop.write("app", "packages: [app]")
     stages = workshop.stages("app", ALL)
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(errors.BuildchainError, match=r"No space left on device\nFree some space"):
+    with pytest.raises(errors.BuildchainError, match=r"No space left on device\)\nFree some space"):
         image.build(stages, workshop.source, image.Policy({}), ())
     assert list((workshop.source.root / "partial").iterdir()) == []
 

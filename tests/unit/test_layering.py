@@ -16,22 +16,22 @@ RINGS = {
     # Parsing at the border: no process, no network, no clock.
     **dict.fromkeys(["settings", "document", "manifest", "version", "lock", "tree"], 1),
     # The owners of processes, the store, the network, keys, and of the one compressor.
-    **dict.fromkeys(["command", "store", "fetch", "signing", "executor", "source", "mirrors", "compression"], 2),
+    **dict.fromkeys(["command", "store", "fetch", "signing", "source", "mirrors", "compression"], 2),
     # Formats and what is made of them; the judge.
-    **dict.fromkeys(["deb", "rpm", "oci", "iso"], 3),
-    **dict.fromkeys(["rootfs", "image", "salt", "registry", "product", "stage", "solution", "report", "verify"], 3),
+    **dict.fromkeys(["deb", "oci", "iso"], 3),
+    **dict.fromkeys(["rootfs", "image", "salt", "registry", "product", "stage", "verify"], 3),
     # Thin: doit's dictionaries and the command line.
     **dict.fromkeys(["tasks", "cli"], 4),
 }
-FORMATS = {"deb", "rpm", "oci", "iso"}  # they meet only in a tree
+FORMATS = {"deb", "oci", "iso"}  # they meet only in a tree
 JUDGE = "verify"  # shares no code with the makers, so that no mistake of theirs hides itself
 
 OWNERS = {
     "doit": {"tasks"},
     "requests": {"fetch"},
     "subprocess": {"command"},
-    # settings documents the variables; command and signing hand a few on to programs; the others start runs.
-    "os.environ": {"settings", "command", "signing", "tasks", "cli"},
+    # settings documents the variables; command, signing and fetch honour those of programs and TLS; the others start runs.
+    "os.environ": {"fetch", "settings", "command", "signing", "tasks", "cli"},
 }
 
 
