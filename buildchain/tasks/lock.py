@@ -86,7 +86,11 @@ def _kept(here: context.Context, old: lock.Lock, names: Sequence[str]) -> list[l
 
 
 def _old_lock(here: context.Context) -> lock.Lock:
-    return lock.load(here.lock_path) if here.lock_path.exists() else lock.Lock()
+    """The lock so far; one that cannot be read is as good as none, since a whole one is about to be made."""
+    try:
+        return lock.load(here.lock_path)
+    except errors.BuildchainError:
+        return lock.Lock()
 
 
 def _refuse_older_indexes(old: lock.Lock, new: lock.Lock) -> None:
