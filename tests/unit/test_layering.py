@@ -30,7 +30,7 @@ OWNERS = {
     "doit": {"tasks"},
     "requests": {"fetch"},
     "subprocess": {"command"},
-    # settings documents the variables; command, signing and fetch honour those of programs and TLS; the others start runs.
+    # settings documents the variables; command, signing and fetch honour those of others; the rest start runs.
     "os.environ": {"fetch", "settings", "command", "signing", "tasks", "cli"},
 }
 
