@@ -15,6 +15,7 @@ import collections
 import dataclasses
 import datetime
 import email.utils
+import functools
 import lzma
 import pathlib
 import re
@@ -88,14 +89,7 @@ class Apt:
         Raises:
             ResolveError: an archive has no InRelease, or it is not dated.
         """
-        return [_index_of(source.archive, self.lists(source, "InRelease")) for source in self.sources]
-
-    def lists(self, source: Source, end: str) -> bytes:
-        """What was downloaded of a source: the files whose names end with `end`."""
-        prefix = _list_name(f"{source.url}/dists/{source.archive.suite}/")
-        folder = self.root / "var/lib/apt/lists"
-        paths = sorted(path for path in folder.iterdir() if path.name.startswith(prefix) and path.name.endswith(end))
-        return b"\n".join(path.read_bytes() for path in paths)
+        return [_index_of(source.archive, _lists(self.root, source, "InRelease")) for source in self.sources]
 
 
 def open_apt(
@@ -149,7 +143,7 @@ def resolve(apt: Apt, request: lock.Request) -> lock.PackageSet:
         printed = apt.run("apt-get", "install", "--yes", "--print-uris", *wanted)
     except errors.ToolError as error:
         raise errors.ResolveError(request.name, _apt_messages(error.output), hint) from error
-    chosen = _Chosen.parse_all(request.name, printed)
+    chosen = [_Chosen.parse(line) for line in printed.splitlines() if line.startswith("'")]
     known = _stanzas(apt, chosen)
     missed = _missed(request.packages, [known[each.content.digest.hex] for each in chosen])
     if missed:
@@ -297,18 +291,11 @@ class _Chosen:
     content: digest.Descriptor
 
     @classmethod
-    def parse_all(cls, subject: str, printed: str) -> "list[_Chosen]":
-        lines = [line for line in printed.splitlines() if line.startswith("'")]
-        found = [_URI_LINE.fullmatch(line) for line in lines]
-        unknown = [line for line, match in zip(lines, found, strict=True) if not match]
-        if unknown:
-            why = "\n".join(["apt names no SHA-256 digest of", *(f"  {line}" for line in unknown)])
-            raise errors.ResolveError(subject, why, "The archive's index must have them.")
-        return [
-            cls(match["url"], match["name"], digest.Descriptor(digest.Digest(match["sha256"]), int(match["size"])))
-            for match in found
-            if match
-        ]
+    def parse(cls, line: str) -> "_Chosen":
+        match = _URI_LINE.fullmatch(line)
+        if not match:
+            raise errors.ResolveError("apt", f"names no SHA-256 digest: {line}", "The archive's index must have them.")
+        return cls(match["url"], match["name"], digest.Descriptor(digest.Digest(match["sha256"]), int(match["size"])))
 
 
 def _missed(wanted: Iterable[str], stanzas: Iterable[Mapping[str, str]]) -> list[str]:
@@ -349,8 +336,21 @@ def _source_of(apt: Apt, chosen: _Chosen) -> Source:
     near = [source for source in apt.sources if chosen.url.startswith(f"{source.url}/")]
     if len(near) == 1:
         return near[0]
-    line = f"SHA256: {chosen.content.digest.hex}".encode()
-    return next(source for source in near if line in apt.lists(source, "_Packages"))
+    return next(source for source in near if chosen.content.digest.hex in _listed(apt.root, source))
+
+
+@functools.lru_cache(maxsize=8)
+def _listed(root: pathlib.Path, source: Source) -> frozenset[str]:
+    """The digests of all packages a source offers, as the private apt below `root` has read them."""
+    listing = _lists(root, source, "_Packages").decode(errors="replace")
+    return frozenset(re.findall(r"^SHA256: ([0-9a-f]{64})$", listing, re.MULTILINE))
+
+
+def _lists(root: pathlib.Path, source: Source, end: str) -> bytes:
+    """What was downloaded of a source: the files whose names end with `end`."""
+    prefix = _list_name(f"{source.url}/dists/{source.archive.suite}/")
+    paths = [path for path in (root / "var/lib/apt/lists").iterdir() if path.name.startswith(prefix)]
+    return b"\n".join(path.read_bytes() for path in sorted(paths) if path.name.endswith(end))
 
 
 def _index_of(archive: manifest.Archive, content: bytes) -> lock.Index:
@@ -388,13 +388,9 @@ def _keep(root: pathlib.Path, kept: Sequence[lock.Package], packages: store.Stor
 def _list_name(url: str) -> str:
     """The name apt gives in its lists folder to what it downloads from a URL (apt's URItoFileName)."""
     location = urllib.parse.urlsplit(url)
-    path = f"{location.netloc.rsplit('@', 1)[-1]}{location.path}"
-    quoted = re.sub(r"[^ -~]|[\\|{}\[\]<>\"^~_=!@#$%& *]", lambda match: _percent(match[0]), path)
-    return quoted.replace("/", "_")
-
-
-def _percent(text: str) -> str:
-    return "".join(f"%{byte:02x}" for byte in text.encode())
+    path = f"{location.netloc.rsplit('@', 1)[-1]}{location.path}".encode()
+    quoted = re.sub(rb"[^ -~]|[\\|{}\[\]<>\"^~_=!@#$%& *]", lambda match: b"%%%02x" % match[0][0], path)
+    return quoted.decode().replace("/", "_")
 
 
 def _apt_messages(output: str) -> str:

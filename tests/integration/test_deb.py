@@ -279,6 +279,12 @@ def test_a_stopped_mirror(upstream: Archive) -> None:
         deb.resolve_all([_request("hello")], {"main": dead})
 
 
+def test_an_index_without_sha256_is_refused(upstream: Archive) -> None:
+    upstream.add("bookworm", Deb("hello"))
+    upstream.publish("bookworm", hash_name="SHA512")
+    assert "names no SHA-256 digest: " in _refusal(upstream, _request("hello"))
+
+
 def _packages_in(upstream: Archive, packages: store.Store, resolved: lock.Lock) -> list[lock.Package]:
     for package in resolved.packages():
         packages.add_file(upstream.root / package.path)

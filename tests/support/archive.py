@@ -103,13 +103,20 @@ class Archive:
         self.packages[suite] += packages
 
     def publish(
-        self, suite: str, *, date: int = DATE, valid_until: int | None = None, key: str = "", is_signed: bool = True
+        self,
+        suite: str,
+        *,
+        date: int = DATE,
+        valid_until: int | None = None,
+        key: str = "",
+        is_signed: bool = True,
+        hash_name: str = "SHA256",
     ) -> None:
-        """Write the packages and the indexes of a suite."""
+        """Write the packages and the indexes of a suite; `hash_name` is that of the packages' digests."""
         directory = self.root / "dists" / suite
         lines = []
         for architecture in ("amd64", "arm64", "all"):
-            listing = "\n".join(self._stanza(deb) for deb in self.packages[suite] if _is_in(deb, architecture)).encode()
+            listing = self._listing(suite, architecture, hash_name)
             for name, content in {"Packages": listing, "Packages.xz": lzma.compress(listing)}.items():
                 path = f"main/binary-{architecture}/{name}"
                 value = hashlib.sha256(content).hexdigest()
@@ -122,11 +129,15 @@ class Archive:
         release = ("\n".join(head) + "\n").encode()
         _write(directory / "InRelease", self.home.clearsign(release, key or self.key) if is_signed else release)
 
-    def _stanza(self, deb: Deb) -> str:
+    def _listing(self, suite: str, architecture: str, hash_name: str) -> bytes:
+        stanzas = [self._stanza(deb, hash_name) for deb in self.packages[suite] if _is_in(deb, architecture)]
+        return "\n".join(stanzas).encode()
+
+    def _stanza(self, deb: Deb, hash_name: str) -> str:
         content = deb.content()
         _write(self.root / deb.path, content)
-        value = hashlib.sha256(content).hexdigest()
-        return f"{deb.control}Filename: {deb.path}\nSize: {len(content)}\nSHA256: {value}\n"
+        value = hashlib.new(hash_name, content).hexdigest()
+        return f"{deb.control}Filename: {deb.path}\nSize: {len(content)}\n{hash_name}: {value}\n"
 
 
 def _is_in(deb: Deb, architecture: str) -> bool:
