@@ -217,7 +217,11 @@ def _spell_violation(error: typing.Any) -> str:
     if error.validator == "pattern" and "description" in error.schema:
         return _cut(f"{error.instance!r} is not {error.schema['description']}")
     if error.validator == "type" and error.validator_value == "string" and not isinstance(error.instance, list | dict):
-        return f"{error.instance!r} is not text; put it in quotes"
+        return (
+            "is empty; text is wanted"
+            if error.instance is None
+            else f"{error.instance!r} is not text; put it in quotes"
+        )
     return _cut(str(error.message))
 
 

@@ -71,7 +71,7 @@ def test_a_byte_order_mark_is_allowed(tmp_path: pathlib.Path) -> None:
         ("origin: Debian", "origin: 12", ("line 4, archives.debian.origin", "12 is not text; put it in quotes")),
         ("suite: bookworm", "suite: 1.0", ("line 5, archives.debian.suite", "1.0 is not text; put it in quotes")),
         ("suite: bookworm", "suite: yes", ("line 5, archives.debian.suite", "True is not text; put it in quotes")),
-        ("suite: bookworm", "suite:", ("line 5, archives.debian.suite", "None is not text; put it in quotes")),
+        ("suite: bookworm", "suite:", ("line 5, archives.debian.suite", "is empty; text is wanted")),
         ("[main]", "main", ("line 6, archives.debian.components", "'main' is not of type 'array'")),
         ("[main]", "[]", ("line 6, archives.debian.components", "[] should be non-empty")),
         ("- bash", "- bash\n      - bash", ("line 11, repositories.debian-12.packages", "has non-unique elements")),
