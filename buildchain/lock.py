@@ -200,6 +200,19 @@ def check_covers(value: Lock, requests: Sequence[Request], suites: Mapping[str, 
         raise errors.BuildchainError(FILE_NAME, why, HINT)
 
 
+def check_not_older(old: Lock, new: Lock) -> None:
+    """Refuse indexes older than those locked before: a stale mirror, or an attacker who replays them.
+
+    Raises:
+        ResolveError: naming every such archive.
+    """
+    before = {(index.archive, index.suite): index.date for index in old.indexes}
+    stale = [index.archive for index in new.indexes if index.date < before.get((index.archive, index.suite), 0)]
+    if stale:
+        why = f"their index is older than the one in {FILE_NAME}: a stale mirror, or a replay"
+        raise errors.ResolveError(f"archives {', '.join(stale)}", why, "Use another mirror (DEBIAN_MIRROR in .env).")
+
+
 def changes(old: Lock, new: Lock) -> list[str]:
     """What a new lock changes, one line a package, for a reviewer."""
     before, after = _versions(old), _versions(new)

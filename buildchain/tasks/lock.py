@@ -31,7 +31,7 @@ def _write(here: context.Context, names: Sequence[str]) -> None:
     """Resolve the intent, all of it or only what concerns some packages, and write the lock."""
     old = _old_lock(here)
     new = _resolve(here, _kept(here, old, names) if names else [])
-    _refuse_older_indexes(old, new)
+    lock.check_not_older(old, new)
     for line in lock.changes(old, new) or ["no package changes"]:
         sys.stdout.write(f"   {line}\n")
     action.write(here.lock_path, lock.dump(new))
@@ -91,12 +91,3 @@ def _old_lock(here: context.Context) -> lock.Lock:
         return lock.load(here.lock_path)
     except errors.BuildchainError:
         return lock.Lock()
-
-
-def _refuse_older_indexes(old: lock.Lock, new: lock.Lock) -> None:
-    """An index older than the one locked before is a stale mirror, or a replay."""
-    before = {(index.archive, index.suite): index.date for index in old.indexes}
-    stale = [index.archive for index in new.indexes if index.date < before.get((index.archive, index.suite), 0)]
-    if stale:
-        why = f"their index is older than the one in {lock.FILE_NAME}: a stale mirror, or a replay"
-        raise errors.ResolveError(f"archives {', '.join(stale)}", why, "Use another mirror (DEBIAN_MIRROR in .env).")

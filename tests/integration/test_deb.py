@@ -279,6 +279,14 @@ def test_a_stopped_mirror(upstream: Archive) -> None:
         deb.resolve_all([_request("hello")], {"main": dead})
 
 
+def test_a_replayed_index_is_refused(upstream: Archive) -> None:
+    upstream.add("bookworm", Deb("hello"))
+    old = _resolve(upstream, _request("hello"))
+    upstream.publish("bookworm", date=DATE - 1)
+    with pytest.raises(errors.ResolveError, match="a stale mirror, or a replay"):
+        lock.check_not_older(old, _resolve(upstream, _request("hello")))
+
+
 def test_an_index_without_sha256_is_refused(upstream: Archive) -> None:
     upstream.add("bookworm", Deb("hello"))
     upstream.publish("bookworm", hash_name="SHA512")

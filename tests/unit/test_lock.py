@@ -143,6 +143,15 @@ def test_another_suite_is_another_intent() -> None:
     ]
 
 
+def test_an_index_older_than_the_locked_one_is_refused() -> None:
+    old = lock.Lock((_index("debian", 5), _index("security", 9)))
+    with pytest.raises(errors.ResolveError, match=r"archives debian: their index is older (.|\n)*Use another mirror"):
+        lock.check_not_older(old, lock.Lock((_index("debian", 4), _index("security", 9))))
+    lock.check_not_older(old, lock.Lock((_index("debian", 5), _index("security", 10))))
+    lock.check_not_older(old, lock.Lock((dataclasses.replace(_index("debian", 1), suite="trixie"),)))
+    lock.check_not_older(lock.Lock(), old)
+
+
 def test_the_words_of_a_request_do_not_depend_on_its_order() -> None:
     request = lock.Request("x", "amd64", ("debian",), ("zsh", "bash"), without=("b", "a"), bootstraps=True)
     assert request.words == ("?essential", "apt", "bash", "zsh", "-a", "-b")
