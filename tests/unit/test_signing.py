@@ -143,13 +143,10 @@ def test_a_passphrase(tmp_path: pathlib.Path) -> None:
     key = _file(tmp_path, secret).key
     with signing.open_signer(signing.Source(key, tmp_path / "open sesame")) as signer:
         assert signer.detach(TEXT, EPOCH).startswith(b"-----BEGIN PGP SIGNATURE-----")
-    for source, reason in (
-        (signing.Source(key, tmp_path / "open barley"), "Bad passphrase"),
-        (signing.Source(key), "signing failed"),
-    ):
-        with signing.open_signer(source) as signer, pytest.raises(errors.ToolError, match=reason) as caught:
-            signer.detach(TEXT, EPOCH)
-        assert caught.value.hint.startswith("Check SIGNING_KEY and SIGNING_KEY_PASSPHRASE_FILE")
+    wrong = signing.Source(key, tmp_path / "open barley")
+    with signing.open_signer(wrong) as signer, pytest.raises(errors.ToolError, match="Bad passphrase") as caught:
+        signer.detach(TEXT, EPOCH)
+    assert caught.value.hint.startswith("Check SIGNING_KEY and SIGNING_KEY_PASSPHRASE_FILE")
 
 
 def test_an_absent_key(monkeypatch: pytest.MonkeyPatch) -> None:
