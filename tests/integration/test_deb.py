@@ -1,6 +1,8 @@
 """apt chooses from an archive on loopback, and apt installs from the repository we make of what it chose."""
 
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import os
 import pathlib
@@ -340,16 +342,27 @@ def _host() -> dict[str, tuple[int, ...]]:
     return {path: (state.st_ino, state.st_mode, state.st_size, state.st_mtime_ns) for path, state in states.items()}
 
 
+@contextlib.contextmanager
+def _nobody_installs() -> Iterator[None]:
+    """Hold the host's package locks: another user's apt would change what is compared, and ours must not want them."""
+    with contextlib.ExitStack() as stack:
+        for name in ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"):
+            if os.access(name, os.W_OK):
+                fcntl.lockf(stack.enter_context(pathlib.Path(name).open("r+b")), fcntl.LOCK_EX)
+        yield
+
+
 def test_the_host_is_untouched_and_has_no_say(
     upstream: Archive, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream.add("bookworm", Deb("hello", depends="bash"), Deb("bash", "0.0.1"))
-    before = _host()
     (tmp_path / "apt.conf").write_text('Dir "/nonexistent";\n')
     monkeypatch.setenv("APT_CONFIG", str(tmp_path / "apt.conf"))
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
-    assert _names(_resolve(upstream, _request("hello"))) == ["bash 0.0.1", "hello 1.0-1"]
-    assert _host() == before
+    with _nobody_installs():
+        before = _host()
+        assert _names(_resolve(upstream, _request("hello"))) == ["bash 0.0.1", "hello 1.0-1"]
+        assert _host() == before
 
 
 PACKAGES = [
