@@ -18,6 +18,10 @@ example:
 """
 
 
+_MISUSE = 2
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = _parser()
@@ -26,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
     except errors.BuildchainError as error:
         sys.stderr.write(f"{error}\n")
-        return 2
+        return _MISUSE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     return code
 
 
@@ -48,8 +54,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    keys = (arguments.key.read_bytes(),) if arguments.key else ()
+    keys = (_read_key(arguments.key),) if arguments.key else ()
     trust = verify.Trust(keys, arguments.fingerprint, frozenset({signing.DEVELOPMENT_FINGERPRINT}))
     report = verify.judge(arguments.path, trust)
     sys.stdout.write(str(report))
     return report.exit_code
+
+
+def _read_key(path: pathlib.Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise errors.BuildchainError(
+            str(path), error.strerror or str(error), "Name a file with a public key."
+        ) from error

@@ -123,7 +123,7 @@ def _call(argv: Sequence[str]) -> None:
 
 
 def _deps(install: bool) -> None:
-    missing = _missing_packages(pathlib.Path("requirements/debian.txt").read_text())
+    missing = missing_packages(pathlib.Path("requirements/debian.txt").read_text())
     if not missing:
         sys.stdout.write("   nothing is missing\n")
         return
@@ -148,7 +148,7 @@ def _install(argv: Sequence[str]) -> None:
     command.call([*argv, "--quiet"], environment={**quiet, "RUNLEVEL": "1"})
 
 
-def _missing_packages(table: str) -> Mapping[str, list[str]]:
+def missing_packages(table: str) -> Mapping[str, list[str]]:
     """The packages of the table whose programs are not all installed, with the missing programs."""
     found = {}
     for line in table.splitlines():

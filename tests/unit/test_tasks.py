@@ -1,0 +1,142 @@
+"""What the tasks share: the action wrapper, cleaning, fragments, and what the reporter prints."""
+
+import io
+import json
+import pathlib
+import typing
+
+import doit.exceptions
+import pytest
+
+from buildchain import digest, errors, store, tree
+from buildchain.tasks import action, context, fragment, quality, reporter
+
+
+def test_an_error_fails_the_task_and_a_bug_does_not_hide() -> None:
+    def fail() -> None:
+        raise errors.BuildchainError("this", "is wrong", "Do that.")
+
+    def bug() -> None:
+        raise ZeroDivisionError
+
+    function, arguments = action.run(fail)
+    ended = function(*arguments)
+    assert isinstance(ended, doit.exceptions.TaskFailed)
+    assert ended.get_msg().strip() == "this: is wrong\nDo that."
+    function, arguments = action.run(bug)
+    with pytest.raises(ZeroDivisionError):
+        function(*arguments)
+
+
+def test_title_is_aligned_and_relative(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert action.title("MKDIR", tmp_path / "a/b")(None) == "MKDIR          a/b"
+    assert action.title("PULL", "packages")(None) == "PULL           packages"
+
+
+def test_removal(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, folder, link = tmp_path / "file", tmp_path / "folder", tmp_path / "link"
+    file.write_text("")
+    (folder / "below").mkdir(parents=True)
+    link.symlink_to(folder)
+    (remove,) = action.removal(file, link, folder, tmp_path / "absent")
+    remove(True)
+    assert capsys.readouterr().out == f"removing {file}\nremoving {link}\nremoving {folder}\n"
+    assert folder.exists()
+    remove(False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: pathlib.Path) -> None:
+    action.write(tmp_path / "new/file", b"content")
+    assert (tmp_path / "new/file").read_bytes() == b"content"
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(errors.BuildchainError, match="taken: Is a directory"):
+        action.write(tmp_path / "taken", b"content")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "taken"]
+
+
+class Here:
+    """As much of a context as a fragment needs."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.store = store.Store(folder / "store")
+        self.folder = folder
+
+    def fragment(self, name: str) -> pathlib.Path:
+        return self.folder / f"{name}.json"
+
+
+def test_a_fragment_is_fresh_while_the_store_has_all_of_it(tmp_path: pathlib.Path) -> None:
+    here = typing.cast(context.Context, Here(tmp_path))
+    made = tree.build([tree.File("a", here.store.add_bytes(b"a")), tree.File("b", here.store.add_bytes(b"b"))])
+    task = fragment.task(here, "part", lambda: made, identity=1, verb="MAKE", subject="part")
+    (function, arguments) = task["actions"][0]
+    assert function(*arguments) == {"files": 2, "bytes": 2}
+    assert fragment.load(tmp_path / "part.json") == made
+    assert fragment.is_held(here, tmp_path / "part.json")
+    here.store.remove(digest.Digest.of_bytes(b"a"))
+    assert not fragment.is_held(here, tmp_path / "part.json")
+    (tmp_path / "part.json").write_text("[")
+    assert not fragment.is_held(here, tmp_path / "part.json")
+
+
+def test_code_of_makers_is_an_input_and_code_of_the_judge_is_not() -> None:
+    names = {path.name for path in fragment.maker_files()}
+    assert {"deb.py", "compression.py", "classic.py"} <= names
+    assert not {"rock_ridge.py", "quality.py"} & names
+
+
+class Task:
+    """As much of a doit task as the reporter looks at."""
+
+    def __init__(self, name: str, *, has_actions: bool = True) -> None:
+        self.name = name
+        self.actions = [type("Action", (), {"out": "out", "err": "err"})()] if has_actions else []
+        self.values: dict[str, int] = {}
+        self.verbosity = 2
+
+    def title(self) -> str:
+        return f"MAKE           {self.name}"
+
+
+def test_reporter_prints_a_line_a_task_and_one_block_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stream = io.StringIO()
+    told = reporter.Reporter(stream, {})
+    done, fresh, ignored, group, broken = Task("a"), Task("b"), Task("c"), Task("d", has_actions=False), Task("e")
+    told.execute_task(done)
+    told.add_success(done)
+    told.skip_uptodate(fresh)
+    told.skip_ignore(ignored)
+    told.execute_task(group)
+    told.add_success(group)
+    told.execute_task(broken)
+    told.add_failure(broken, doit.exceptions.TaskFailed("what: why\nhint"))
+    told.complete_run()
+    assert stream.getvalue().splitlines() == [
+        ".  MAKE           a",
+        "-- MAKE           b",
+        "!! MAKE           c",
+        ".  MAKE           e",
+        "",
+        "e failed",
+        "what: why",
+        "hint",
+    ]
+    log = json.loads((tmp_path / "build.log").read_text())
+    assert {row["name"]: row["result"] for row in log["tasks"]} == {
+        "a": "success",
+        "b": "up-to-date",
+        "c": "ignore",
+        "d": "success",
+        "e": "fail",
+    }
+
+
+def test_missing_packages_are_told_by_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = "# comment\none  here,there  why\n\ntwo  gone,here  why\n"
+    monkeypatch.setattr("buildchain.command.is_installed", lambda program: program != "gone")
+    assert quality.missing_packages(table) == {"two": ["gone"]}
