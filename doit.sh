@@ -2,10 +2,11 @@
 # Run the buildchain: make its Python environment from hashed requirements, read .env, start doit.
 set -eu
 
-root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-cd "$root"
+case $0 in
+*/*) CDPATH='' cd -- "${0%/*}/" ;;
+esac
+root=$(pwd)
 venv=$root/.venv
-python=${PYTHON_SYS:-python3}
 
 die() {
     printf '%s\n' "$@" >&2
@@ -18,15 +19,17 @@ if [ -f .env ]; then
     . ./.env
     set +a
 fi
+python=${PYTHON_SYS:-python3}
 
-is_new_enough='import sys; sys.exit(sys.version_info < (3, 11))'
-command -v "$python" >/dev/null 2>&1 ||
-    die "doit.sh: $python is not installed" "Install Python 3.11 or newer, or set PYTHON_SYS in .env."
-"$python" -c "$is_new_enough" ||
-    die "doit.sh: $python is older than 3.11" "Set PYTHON_SYS in .env to a newer one."
+# The code's compiled form is kept, whatever the environment says: without it every run compiles eighty modules.
+unset PYTHONDONTWRITEBYTECODE
 
 # An environment is complete when it holds a copy of the requirements it was made from.
-if ! "$venv/bin/python" -c "$is_new_enough" 2>/dev/null; then
+if [ ! -x "$venv/bin/python" ]; then
+    command -v "$python" >/dev/null 2>&1 ||
+        die "doit.sh: $python is not installed" "Install Python 3.11 or newer, or set PYTHON_SYS in .env."
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        die "doit.sh: $python is older than 3.11" "Set PYTHON_SYS in .env to a newer one."
     rm -rf "$venv"
     "$python" -m venv "$venv" || {
         rm -rf "$venv"

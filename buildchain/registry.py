@@ -5,10 +5,13 @@ Two files, as MetalK8s' formula `metalk8s.repo` includes them in one server: con
 """
 
 import re
+import typing
 from collections.abc import Callable
 
-import static_container_registry
 from buildchain import digest, errors, store, tree
+
+if typing.TYPE_CHECKING:
+    import static_container_registry
 
 COMMON_PATH = "salt/metalk8s/repo/files/metalk8s-registry-common.inc"
 IMAGES_PATH = "salt/metalk8s/repo/files/metalk8s-registry.inc"
@@ -24,6 +27,8 @@ def index(images: tree.Tree, source: store.Store, *, version: str) -> tree.Tree:
     Raises:
         TreeError: something below `images/` would not be served; with every such path and its reason.
     """
+    import static_container_registry  # not for runs that have nothing to do
+
     prefix = f"metalk8s-{version}"
     listing = _listing(images.below("images"), source)
     try:
@@ -46,7 +51,9 @@ def server_root(environment: str) -> str:
     return f"${re.sub('[^A-Za-z0-9]', '_', environment)}_images"
 
 
-def _listing(images: tree.Tree, source: store.Store) -> static_container_registry.Listing:
+def _listing(images: tree.Tree, source: store.Store) -> "static_container_registry.Listing":
+    import static_container_registry
+
     files = {file.path: file.content for file in images.files()}
     sizes = {path: content.size for path, content in files.items()}
     listing = static_container_registry.read(sizes, _reader(files, source))

@@ -3,6 +3,7 @@
 Nothing is taken from tags or branches: they differ between clones of one commit.
 """
 
+import concurrent.futures
 import dataclasses
 import hashlib
 import io
@@ -108,10 +109,13 @@ def _from_git(root: pathlib.Path, git: str) -> Source:
         hint = "Build from a complete git clone or from a release tarball."
         return command.run([*prefix, *arguments], environment=environment, hint=hint)
 
-    commit, epoch = ask("log", "-1", "--format=%H %ct").decode().split()
-    status = ask("status", "--porcelain", "--untracked-files=no")
-    files = ask("ls-files", "-z").decode(errors="surrogateescape")
-    return Source(commit, int(epoch), bool(status), tuple(sorted(filter(None, files.split("\0")))))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        commit = pool.submit(ask, "log", "-1", "--format=%H %ct")
+        status = pool.submit(ask, "status", "--porcelain", "--untracked-files=no")
+        files = pool.submit(ask, "ls-files", "-z")
+        name, epoch = commit.result().decode().split()
+        paths = files.result().decode(errors="surrogateescape").split("\0")
+        return Source(name, int(epoch), bool(status.result()), tuple(sorted(filter(None, paths))))
 
 
 def _fingerprint(path: pathlib.Path) -> str:

@@ -1,6 +1,7 @@
 """Put an image together: packages and recipe lines → root file systems → layers → manifest."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -98,16 +99,18 @@ def identity(stages: Sequence[Stage], excluded: Sequence[exclusions.Exclusion]) 
         ],
         [dataclasses.asdict(exclusion) for exclusion in excluded],
         compression.label(),
-        [hashlib.sha256(path.read_bytes()).hexdigest() for path in _own_code()],
+        _own_code(),
     ]
     text = json.dumps(value, sort_keys=True, default=lambda content: hashlib.sha256(content).hexdigest())
     return str(digest.Digest.of_bytes(text.encode()))
 
 
-def _own_code() -> list[pathlib.Path]:
+@functools.cache
+def _own_code() -> list[str]:
     package_dir = pathlib.Path(__file__).parents[1]
     modules = [package_dir / "compression.py", package_dir / "oci.py"]
-    return sorted([*modules, *package_dir.glob("image/*.py"), *package_dir.glob("rootfs/*.py")])
+    found = sorted([*modules, *package_dir.glob("image/*.py"), *package_dir.glob("rootfs/*.py")])
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in found]
 
 
 def origins_json(image: Image) -> bytes:

@@ -46,8 +46,11 @@ def _run_doit(argv: Sequence[str]) -> int:
     loader = doit.cmd_base.ModuleTaskLoader(dodo)
     code: int = doit.doit_cmd.DoitMain(loader, config_filenames=()).run(list(argv))
     if not os.path.lexists(here.build_root):
-        # After `clean` nothing of the build is left, not even doit's record of it.
+        # After `clean` nothing of the build is left, not even the records of it.
         pathlib.Path(str(dodo.DOIT_CONFIG["dep_file"])).unlink(missing_ok=True)
+        context.DOCUMENTS.unlink(missing_ok=True)
+    elif not _only_looks(argv):
+        context.remember()
     return code
 
 

@@ -1,5 +1,6 @@
 """What every task creator needs to know: settings, intent, lock, and where things stand. Loaded once."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -7,9 +8,13 @@ import os
 import pathlib
 from collections.abc import Mapping
 
-from buildchain import errors, fetch, image, lock, manifest, settings, signing, source, store, version
+from buildchain import document, errors, fetch, image, lock, manifest, settings, signing, source, store, version
+from buildchain.tasks import action
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+DOCUMENTS = ROOT / ".doit.db-documents"
+"""The documents that the last run accepted. Written by `remember`, removed with doit's record; safe to delete."""
 
 
 @functools.cache
@@ -20,6 +25,8 @@ def load() -> "Context":
         ConfigError: a file or setting of the user's is wrong.
     """
     loaded = settings.load(ROOT, os.environ)
+    with contextlib.suppress(OSError):
+        document.recall(DOCUMENTS.read_bytes())
     wanted = manifest.load(ROOT / manifest.FILE_NAME)
     return Context(
         settings=loaded,
@@ -27,6 +34,14 @@ def load() -> "Context":
         manifest=wanted,
         chains={each.name: image.load_chain(ROOT / "images", each.name) for each in wanted.images},
     )
+
+
+def remember() -> None:
+    """Keep the documents that this run accepted for the next one."""
+    accepted = document.accepted()
+    with contextlib.suppress(OSError, errors.BuildchainError):
+        if not DOCUMENTS.exists() or DOCUMENTS.read_bytes() != accepted:
+            action.write(DOCUMENTS, accepted)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,11 @@
 """A maker's task: it writes its part of the medium's tree to a file, and is fresh while that part would be the same."""
 
+import functools
+import hashlib
+import os
 import pathlib
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import doit.tools
 
@@ -35,16 +38,19 @@ def task(
         "title": action.title(verb, subject),
         "actions": [action.run(_write, path, make)],
         "targets": [path],
-        "file_dep": [*maker_files(), *file_dep],
+        "file_dep": [*file_dep],
         "task_dep": ["_build_root", *task_dep],
-        "uptodate": [doit.tools.config_changed({"identity": repr(identity)}), lambda: is_held(here, path)],
+        "uptodate": [doit.tools.config_changed({"identity": repr(identity), "makers": makers()}), lambda: is_held(here, path)],
         "clean": action.removal(path),
     }
 
 
 def load(path: pathlib.Path) -> tree.Tree:
     """The part of the tree that a task wrote."""
-    return tree.load(path.read_bytes())
+    return _parse(path.read_bytes())
+
+
+_parse = functools.lru_cache(tree.load)
 
 
 def is_held(here: context.Context, path: pathlib.Path) -> bool:
@@ -55,12 +61,29 @@ def is_held(here: context.Context, path: pathlib.Path) -> bool:
         return False
 
 
-def maker_files() -> list[pathlib.Path]:
-    """The code that makes bytes: an edit there is an input like any other."""
+@functools.cache
+def makers() -> str:
+    """A digest of the code that makes bytes: an edit there is an input like any other.
+
+    One value in the record of a task, and not a file of its own for each module: with twelve tasks, doit would ask
+    the file system a thousand times whether nothing changed.
+    """
     package = pathlib.Path(__file__).resolve().parent.parent
     generator = package.parent / "static-container-registry" / "static_container_registry"
-    found = [path for path in package.rglob("*.py") if _NO_MAKERS.isdisjoint(path.relative_to(package).parts)]
-    return sorted([*found, *generator.rglob("*.py")])
+    hasher = hashlib.sha256()
+    for path in sorted([*_modules(str(package), leave_out=_NO_MAKERS), *_modules(str(generator))]):
+        content = pathlib.Path(path).read_bytes()
+        hasher.update(f"{os.path.relpath(path, package)}\0{len(content)}\0".encode() + content)
+    return hasher.hexdigest()
+
+
+def _modules(directory: str, leave_out: Collection[str] = ()) -> Iterator[str]:
+    with os.scandir(directory) as found:
+        for item in found:
+            if item.name.endswith(".py"):
+                yield item.path
+            elif item.is_dir() and item.name not in leave_out and item.name != "__pycache__":
+                yield from _modules(item.path)
 
 
 def _write(path: pathlib.Path, make: Callable[[], tree.Tree]) -> dict[str, typing.Any]:

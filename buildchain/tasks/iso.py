@@ -107,11 +107,17 @@ def task__iso_build() -> action.Task:
     return {
         "title": action.title("MKISOFS", here.iso_path),
         "actions": [action.run(_write_iso, here, medium)],
-        "file_dep": [medium, *fragment.maker_files()],
+        "file_dep": [medium],
         "targets": [here.iso_path],
         "task_dep": ["_build_root", "_iso_stage"],
         "uptodate": [
-            doit.tools.config_changed({"volume": f"{here.settings.project_name} {here.version}", "epoch": here.epoch}),
+            doit.tools.config_changed(
+                {
+                    "volume": f"{here.settings.project_name} {here.version}",
+                    "epoch": here.epoch,
+                    "makers": fragment.makers(),
+                }
+            ),
             lambda task, values: _has_size(here.iso_path, values.get("size")),
         ],
         "clean": action.removal(here.iso_path),
