@@ -52,7 +52,9 @@ class Store:
     def has(self, content: digest.Descriptor) -> bool:
         """Whether a readable entry of this digest and size is there; its bytes are not read."""
         name = content.digest.hex
-        path = f"{self.root}/sha256/{name[:2]}/{name}"  # asked for each file in each run: `path` takes ten times as long
+        path = (
+            f"{self.root}/sha256/{name[:2]}/{name}"  # asked for each file in each run: `path` takes ten times as long
+        )
         return _is_file(path, content.size) and os.access(path, os.R_OK)
 
     def open(self, content: digest.Digest) -> typing.BinaryIO:

@@ -49,5 +49,3 @@ def _cut(message: str) -> str:
     """A message quotes the value it is about, which may be the whole document."""
     half = _MAX_MESSAGE // 2
     return message if len(message) <= _MAX_MESSAGE else f"{message[:half]} … {message[-half:]}"
-
-

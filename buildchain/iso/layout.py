@@ -140,6 +140,8 @@ class _Builder:
         volume = self._volume
         volume.force_consistency()
         self._mend_modes()
+        for descriptor in self._descriptors():
+            _mend_parents(descriptor.root_directory_record())
         placed = [(each.extent_location(), content) for (content, _), each in self._inodes.items() if content.size]
         extents = [Extent(block * BLOCK_SIZE, content) for block, content in sorted(placed)]
         head_size = extents[0].offset if extents else volume.pvd.space_size * BLOCK_SIZE
@@ -176,6 +178,18 @@ class _Builder:
             if record.is_symlink():
                 for attributes in _attributes_of(record):
                     attributes.posix_file_mode = _LINK_MODE
+
+
+def _mend_parents(directory: dr.DirectoryRecord) -> None:
+    """Give the `..` records the length of the parent.
+
+    pycdlib 1.22 writes one sector into a new one, however long the parent has become, and corrects it only when the
+    parent grows once more.
+    """
+    for record in directory.children[2:]:
+        if record.is_dir():
+            record.children[1].set_data_length(directory.get_data_length())
+            _mend_parents(record)
 
 
 def _records_below(directory: dr.DirectoryRecord) -> Iterator[dr.DirectoryRecord]:

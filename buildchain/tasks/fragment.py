@@ -40,7 +40,10 @@ def task(
         "targets": [path],
         "file_dep": [*file_dep],
         "task_dep": ["_build_root", *task_dep],
-        "uptodate": [doit.tools.config_changed({"identity": repr(identity), "makers": makers()}), lambda: is_held(here, path)],
+        "uptodate": [
+            doit.tools.config_changed({"identity": repr(identity), "makers": makers()}),
+            lambda: is_held(here, path),
+        ],
         "clean": action.removal(path),
     }
 

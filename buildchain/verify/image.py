@@ -216,12 +216,11 @@ def _check_own_records(
     image: Image, directory: Entry, found: list[records.Record], is_joliet: bool, where: str
 ) -> None:
     itself = directory.extents[0]
-    # libisofs 1.5.4 (xorriso) lets a Joliet directory be its own parent; pycdlib 1.22 forgets the parent's length when
-    # the parent grows. No reader uses either.
-    parents = {directory.parent.start, itself.start} if is_joliet else {directory.parent.start}
+    # libisofs 1.5.4 (xorriso) lets a Joliet directory be its own parent; no reader uses that record.
+    parents = {directory.parent, itself} if is_joliet else {directory.parent}
     if [each.identifier for each in found] != [b"\0", b"\1"]:
         raise medium.DamagedError("has no records for itself and its parent")
-    if found[0].extent != itself or found[1].extent.start not in parents:
+    if found[0].extent != itself or found[1].extent not in parents:
         image.fault(where, "has wrong records for itself and its parent")
 
 

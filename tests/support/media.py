@@ -68,6 +68,22 @@ def read_joliet(image: pathlib.Path) -> dict[str, bytes]:
         opened.close()
 
 
+Place = tuple[int, int]
+"""Block and length of a directory."""
+
+
+def parents(directory: dr.DirectoryRecord) -> Iterator[tuple[Place, Place]]:
+    """For every directory below: where its parent is, and where its own record of the parent says so."""
+    for record in directory.children[2:]:
+        if record.is_dir():
+            yield _place(directory), _place(record.children[1])
+            yield from parents(record)
+
+
+def _place(record: dr.DirectoryRecord) -> Place:
+    return record.extent_location(), record.get_data_length()
+
+
 def _walk(directory: dr.DirectoryRecord, prefix: str) -> Iterator[tuple[str, dr.DirectoryRecord]]:
     for record in directory.children[2:]:
         assert record.rock_ridge is not None

@@ -1,5 +1,6 @@
 """The image writer, read back with pycdlib: the other readers judge in tests/integration/test_iso.py."""
 
+import contextlib
 import fcntl
 import importlib
 import inspect
@@ -19,6 +20,7 @@ from pycdlib import pycdlib
 
 from buildchain import command, digest, errors, iso, store, tree
 from buildchain.iso import image, layout, names
+from buildchain.verify import image as judge
 from tests.support import media
 
 EPOCH = 1_700_000_000  # 2023-11-14 22:13:20 UTC
@@ -143,6 +145,32 @@ def test_any_tree_is_read_back(tmp_path: pathlib.Path, rows: list[tuple[str, tup
     written = write_here(contents, source, target)
     assert_equal(contents, source, media.read(target))
     assert written == digest.Descriptor.of_bytes(target.read_bytes())
+
+
+def big_parents(into: store.Store, kind: str) -> tree.Tree:
+    """A directory of more than one sector, with directories in it."""
+    one = into.add_bytes(b"x")
+    if kind == "directories":
+        return tree.build(tree.File(f"top/{number:03}/file", one) for number in range(100))
+    files = [tree.File(f"top/{number:03}", one) for number in range(500)]
+    return tree.build([*files, tree.File("top/a/file", one), tree.File("top/z/b/file", one)])
+
+
+@pytest.mark.parametrize("kind", ["directories", "files"])
+def test_records_of_the_parent_have_its_length(here: store.Store, target: pathlib.Path, kind: str) -> None:
+    write_here(big_parents(here, kind), here, target)
+    opened = pycdlib.PyCdlib()
+    opened.open(str(target))
+    try:
+        pairs = list(media.parents(opened.pvd.root_directory_record()))
+        pairs += media.parents(opened.joliet_vd.root_directory_record())
+    finally:
+        opened.close()
+    assert len([1 for parent, _ in pairs if parent[1] > layout.BLOCK_SIZE]) > 2
+    assert [parent for parent, _ in pairs] == [said for _, said in pairs]
+    with contextlib.closing(judge.Image(target)) as judged:
+        judge.scan(judged)
+    assert judged.faults == []
 
 
 def test_an_empty_tree_is_a_medium(here: store.Store, target: pathlib.Path) -> None:

@@ -86,6 +86,8 @@ OTHER = record(b"OTHER.BIN;1")
 ONE = record(b"ONE")
 JOLIET_PRODUCT = record("product.txt".encode("utf-16-be"))
 JOLIET_ONE = record("one".encode("utf-16-be"))
+PARENT_OF_ONE = extent_of(ONE) * SECTOR + good()[extent_of(ONE) * SECTOR]
+JOLIET_PARENT_OF_ONE = extent_of(JOLIET_ONE) * SECTOR + good()[extent_of(JOLIET_ONE) * SECTOR]
 NAME = good().index(b"NM\x10\x01\x00product.txt")
 MODE = good().rindex(b"PX", 0, NAME) if good().rindex(b"PX", 0, NAME) > PRODUCT else good().index(b"PX", NAME)
 START = good().index(rock_ridge.START)
@@ -134,7 +136,12 @@ BLOCKS = len(good()) // SECTOR
         (ONE + 10, both32(0xFFFFF800), "/one: has an extent outside of the image"),
         (ONE + 25, b"\0", "one: is a directory in one tree only"),
         (extent_of(ONE) * SECTOR + 2, both32(1), "/one: has wrong records for itself and its parent"),
+        (extent_of(ONE) * SECTOR + 10, both32(2 * SECTOR), "/one: has wrong records for itself and its parent"),
+        (PARENT_OF_ONE + 2, both32(extent_of(ONE)), "/one: has wrong records for itself and its parent"),
+        (PARENT_OF_ONE + 10, both32(2 * SECTOR), "/one: has wrong records for itself and its parent"),
+        (PARENT_OF_ONE + 10, both32(0), "/one: has wrong records for itself and its parent"),
         # Joliet
+        (JOLIET_PARENT_OF_ONE + 10, both32(2 * SECTOR), "Joliet /one: has wrong records for itself and its parent"),
         (JOLIET_PRODUCT + 2, both32(extent_of(OTHER)), "product.txt: has other contents in the Joliet tree"),
         (JOLIET_PRODUCT + 10, both32(1), "product.txt: has other contents in the Joliet tree"),
         (JOLIET_PRODUCT + 34, b"q", "qroduct.txt: stands in the Joliet tree only"),
@@ -176,16 +183,6 @@ def test_truncated(size: int, iso: pathlib.Path) -> None:
 def test_bytes_after_the_volume(iso: pathlib.Path) -> None:
     _, faults = scan(good() + bytes(SECTOR), iso)
     assert any(f"says {len(good())} bytes; the image has {len(good()) + SECTOR}" in each for each in faults)
-
-
-def test_forgotten_length_of_a_parent_is_no_fault(iso: pathlib.Path) -> None:
-    """pycdlib 1.22 leaves it as it was when the directory was made; no reader uses it."""
-    content = bytearray(good())
-    directory = extent_of(ONE) * SECTOR
-    parent = directory + content[directory]
-    assert content[parent + 33] == 1
-    content[parent + 10 : parent + 18] = both32(9 * SECTOR)
-    assert scan(bytes(content), iso)[1] == []
 
 
 def test_continuation_that_goes_in_circles() -> None:
