@@ -23,10 +23,10 @@ class Client:
     """`ctr` bound to that daemon."""
 
     def __init__(self, directory: pathlib.Path) -> None:
-        self._directory = directory
+        self.directory = directory
 
     def __call__(self, *arguments: str) -> str:
-        return programs.run("ctr", "--address", str(self._directory / "containerd.sock"), *arguments)
+        return programs.run("ctr", "--address", str(self.directory / "containerd.sock"), *arguments)
 
 
 @contextlib.contextmanager
