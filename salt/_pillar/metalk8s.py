@@ -1,0 +1,104 @@
+"""The external pillar `metalk8s`: what the operator wrote in bootstrap.yaml, for those minions that it concerns."""
+
+import ipaddress
+import pathlib
+import typing
+from collections.abc import Iterator, Mapping
+
+import yaml
+
+API_VERSIONS = ("metalk8s.scality.com/v1alpha2",)
+KIND = "BootstrapConfiguration"
+
+_KEYS = {"apiVersion", "kind", "networks", "ca", "archives", "proxies"}
+_PROXIES = ("http", "https", "no_proxy")
+
+
+def ext_pillar(minion_id: str, pillar: Mapping[str, typing.Any], bootstrap_config: str) -> dict[str, typing.Any]:
+    """The pillar of one minion; Salt refuses to apply states when this raises.
+
+    Arguments:
+        bootstrap_config: path of bootstrap.yaml.
+    """
+    del pillar
+    configuration = _load(pathlib.Path(bootstrap_config))
+    problems = list(_problems(configuration))
+    if problems:
+        raise ValueError("; ".join(f"{bootstrap_config}: {problem}" for problem in problems))
+    is_bootstrap = minion_id == configuration["ca"]["minion"]
+    networks = configuration["networks"]
+    return {
+        "metalk8s": {
+            "node": {"roles": ["node", "bootstrap"] if is_bootstrap else ["node"]},
+            "archives": _texts(configuration["archives"]) if is_bootstrap else [],
+            "networks": {
+                "control_plane": _texts(networks["controlPlane"]),
+                "workload_plane": _texts(networks["workloadPlane"]),
+            },
+            "proxies": configuration.get("proxies") or {},
+        }
+    }
+
+
+def _load(path: pathlib.Path) -> dict[str, typing.Any]:
+    try:
+        value = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: is not a mapping")
+    return value
+
+
+def _problems(value: Mapping[str, typing.Any]) -> Iterator[str]:
+    for key in sorted(map(str, value.keys() - _KEYS)):
+        yield f"{key}: unknown key; known: {', '.join(sorted(_KEYS))}"
+    if value.get("apiVersion") not in API_VERSIONS:
+        yield f"apiVersion: must be {' or '.join(API_VERSIONS)}"
+    if value.get("kind") != KIND:
+        yield f"kind: must be {KIND}"
+    yield from _problems_of_networks(value.get("networks"))
+    ca = value.get("ca")
+    if not isinstance(ca, dict) or not isinstance(ca.get("minion"), str) or not ca["minion"]:
+        yield "ca.minion: must be the name of the bootstrap node's minion"
+    yield from _problems_of_archives(value.get("archives"))
+    yield from _problems_of_proxies(value.get("proxies"))
+
+
+def _problems_of_networks(value: object) -> Iterator[str]:
+    networks = value if isinstance(value, dict) else {}
+    for name in ("controlPlane", "workloadPlane"):
+        texts = _texts(networks.get(name))
+        if not texts:
+            yield f"networks.{name}: must be a network in CIDR notation, or a list of them"
+        for text in texts:
+            try:
+                ipaddress.ip_network(text)
+            except ValueError as error:
+                yield f"networks.{name}: {error}"
+
+
+def _problems_of_archives(value: object) -> Iterator[str]:
+    archives = _texts(value)
+    if not archives:
+        yield "archives: must be a list of ISO files or folders"
+    for path in archives:
+        if not path.startswith("/"):
+            yield f"archives: {path} is not an absolute path"
+
+
+def _problems_of_proxies(value: object) -> Iterator[str]:
+    if value is not None and not isinstance(value, dict):
+        yield "proxies: must be a mapping"
+        return
+    for key in sorted(map(str, (value or {}).keys() - set(_PROXIES))):
+        yield f"proxies.{key}: unknown key; known: {', '.join(_PROXIES)}"
+
+
+def _texts(value: object) -> list[str]:
+    """A list of texts; one text stands for a list of itself."""
+    if isinstance(value, str):
+        return [value]
+    return [str(item) for item in value] if isinstance(value, list) else []

@@ -1,0 +1,38 @@
+"""States of the images in containerd."""
+
+import typing
+from collections.abc import Callable
+
+from salt.exceptions import CommandExecutionError
+
+__salt__: dict[str, Callable[..., typing.Any]]
+__opts__: dict[str, typing.Any]
+
+
+def imported(name: str, archive: str, namespace: str) -> dict[str, typing.Any]:
+    """An image is in a namespace of containerd; if it is not, it is imported from an archive.
+
+    Arguments:
+        name:    the full name of the image, with its tag.
+        archive: a tar file with an OCI layout that holds an image of this name.
+    """
+    changes = {name: {"old": None, "new": f"imported from {archive}"}}
+    try:
+        if name in __salt__["metalk8s_image.names"](namespace):
+            return _result(name, True, f"{name} is there")
+        if __opts__["test"]:
+            return _result(name, None, f"{name} would be imported", changes)
+        __salt__["metalk8s_image.load"](namespace, archive, name)
+        is_imported = name in __salt__["metalk8s_image.names"](namespace)
+    except CommandExecutionError as error:
+        # Before the first run containerd is not installed; that says nothing against a test run.
+        return _result(name, None if __opts__["test"] else False, str(error), changes if __opts__["test"] else {})
+    if not is_imported:
+        return _result(name, False, f"{archive} holds no image {name}")
+    return _result(name, True, f"{name} is imported", changes)
+
+
+def _result(
+    name: str, result: bool | None, comment: str, changes: dict[str, typing.Any] | None = None
+) -> dict[str, typing.Any]:
+    return {"name": name, "result": result, "comment": comment, "changes": changes or {}}

@@ -1,0 +1,4 @@
+#!yaml
+include:
+  - metalk8s.repo.configured
+  - metalk8s.repo.installed

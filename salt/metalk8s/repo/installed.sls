@@ -1,0 +1,38 @@
+{#- The server of packages and images: nginx in a container, reading straight from the media. -#}
+{%- from "metalk8s/map.jinja" import metalk8s with context %}
+
+include:
+  - metalk8s.archives
+  - metalk8s.container-engine.containerd
+  - metalk8s.container-engine.containerd.imported
+
+Configure the repositories' server:
+  file.managed:
+    - name: {{ metalk8s.repo.config_directory }}/default.conf
+    - source: salt://metalk8s/repo/files/nginx.conf.jinja
+    - template: jinja
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: true
+    - require:
+      - sls: metalk8s.archives.mounted
+
+Configure the repositories' unit:
+  file.managed:
+    - name: /etc/systemd/system/{{ metalk8s.repo.unit }}.service
+    - source: salt://metalk8s/repo/files/repositories.service.jinja
+    - template: jinja
+    - user: root
+    - group: root
+    - mode: '0644'
+
+Serve the repositories:
+  service.running:
+    - name: {{ metalk8s.repo.unit }}
+    - enable: true
+    - require:
+      - sls: metalk8s.container-engine.containerd.imported
+    - watch:
+      - file: Configure the repositories' server
+      - file: Configure the repositories' unit

@@ -1,0 +1,6 @@
+#!yaml
+# The node that holds the media and serves them to the others.
+include:
+  - metalk8s.roles.node
+  - metalk8s.archives
+  - metalk8s.repo

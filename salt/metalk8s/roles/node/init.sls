@@ -1,0 +1,6 @@
+#!yaml
+# What every node has.
+include:
+  - metalk8s.repo.configured
+  - metalk8s.container-engine
+  - metalk8s.salt.minion
