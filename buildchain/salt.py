@@ -15,7 +15,7 @@ import pathlib
 import re
 import string
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from buildchain import errors, lock, manifest, product, store, tree, version
 
@@ -96,8 +96,9 @@ def collect(
                    every image that a formula uses and the medium does not carry.
     """
     listed = _listed(root)
-    problems = [*_problems_of_list(listed, files)]
-    sources = [each for path in sorted(set(listed) & set(files)) for each in _read(root, path, problems)]
+    tracked = {path for path in files if path.startswith(_FOLDERS) and path != LIST}
+    problems = [*_problems_of_list(listed, tracked)]
+    sources = [each for path in sorted(tracked.intersection(listed)) for each in _read(root, path, problems)]
     values = {"VERSION": str(release), "SHORT_VERSION": release.short, "SALTENV": saltenv(release)}
     rendered = [dataclasses.replace(each, content=_render(each, values, problems)) for each in sources]
     problems += _problems_of_images(rendered, versions)
@@ -138,8 +139,7 @@ def _listed(root: pathlib.Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def _problems_of_list(listed: Sequence[str], files: Sequence[str]) -> Iterator[str]:
-    tracked = {path for path in files if path.startswith(_FOLDERS) and path != LIST}
+def _problems_of_list(listed: Sequence[str], tracked: Set[str]) -> Iterator[str]:
     for path in sorted(tracked - set(listed)):
         yield f"{path}: tracked but not listed"
     for path in sorted(set(listed) - tracked):
@@ -147,9 +147,9 @@ def _problems_of_list(listed: Sequence[str], files: Sequence[str]) -> Iterator[s
     for path, count in sorted(collections.Counter(listed).items()):
         if count > 1:
             yield f"{path}: listed {count} times"
-    targets = collections.Counter(path.removesuffix(_TEMPLATE_SUFFIX) for path in {*listed, VERSIONS, KEY})
+    targets = collections.Counter(path.removesuffix(_TEMPLATE_SUFFIX) for path in [*set(listed), VERSIONS, KEY])
     for path in sorted(path for path, count in targets.items() if count > 1):
-        yield f"{path}: listed, and also made from another file"
+        yield f"{path}: made twice: by the buildchain, or of another file"
 
 
 def _read(root: pathlib.Path, path: str, problems: list[str]) -> Iterator[_Source]:
