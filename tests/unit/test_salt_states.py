@@ -197,9 +197,7 @@ def test_the_sandbox_image_comes_from_the_mirror(medium: pathlib.Path, family: s
 
 
 def test_the_server_includes_what_the_registry_writes(medium: pathlib.Path, family: str) -> None:
-    text = managed(states.renderer(medium, family, "bootstrap"))[
-        "/var/lib/metalk8s/repositories/conf.d/default.conf"
-    ]
+    text = managed(states.renderer(medium, family, "bootstrap"))["/var/lib/metalk8s/repositories/conf.d/default.conf"]
     own = f"/srv/scality/{states.ENVIRONMENT}"
     assert f"include {own}/{registry.IMAGES_PATH};" in text
     assert f"include /srv/old/{registry.IMAGES_PATH};" in text
@@ -209,9 +207,7 @@ def test_the_server_includes_what_the_registry_writes(medium: pathlib.Path, fami
 
 
 def test_the_server_cannot_write_to_a_medium(medium: pathlib.Path, family: str) -> None:
-    text = managed(states.renderer(medium, family, "bootstrap"))[
-        "/etc/systemd/system/metalk8s-repositories.service"
-    ]
+    text = managed(states.renderer(medium, family, "bootstrap"))["/etc/systemd/system/metalk8s-repositories.service"]
     binds = [line for line in text.splitlines() if "type=bind" in line]
     assert len(binds) == 3
     assert all("options=rbind:ro" in line for line in binds)
