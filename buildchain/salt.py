@@ -17,13 +17,14 @@ import string
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
-from buildchain import errors, lock, manifest, product, store, tree, version
+from buildchain import errors, lock, manifest, store, tree, version
 
 LIST = "salt/FILES"
 VERSIONS = "salt/metalk8s/versions.json"
 KEY = "salt/metalk8s/repo/files/signing-key.asc"
 """A link to the medium's key, so that a minion gets it from the Salt master like any other file of a formula."""
 
+_KEY_OF_MEDIUM = "signing-key.asc"
 _FOLDERS = ("salt/", "pillar/")
 _TEMPLATE_SUFFIX = ".in"
 _IMAGE_USE = re.compile(r"""\bimage_name\(\s*["']([^"']+)["']""")
@@ -110,7 +111,7 @@ def collect(
         [
             *shipped,
             tree.File(VERSIONS, source.add_bytes(_json(versions))),
-            tree.Link(KEY, "../" * KEY.count("/") + product.KEY),
+            tree.Link(KEY, "../" * KEY.count("/") + _KEY_OF_MEDIUM),
         ]
     )
 

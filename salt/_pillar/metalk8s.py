@@ -2,6 +2,7 @@
 
 import ipaddress
 import pathlib
+import re
 import typing
 from collections.abc import Iterator, Mapping
 
@@ -12,6 +13,8 @@ KIND = "BootstrapConfiguration"
 
 _KEYS = {"apiVersion", "kind", "networks", "ca", "archives", "proxies"}
 _PROXIES = ("http", "https", "no_proxy")
+# They stand between quotes in a unit of systemd.
+_PROXY = re.compile(r"""[^\s"'\\\x00-\x1f]+""")
 
 
 def ext_pillar(minion_id: str, pillar: Mapping[str, typing.Any], bootstrap_config: str) -> dict[str, typing.Any]:
@@ -93,8 +96,13 @@ def _problems_of_proxies(value: object) -> Iterator[str]:
     if value is not None and not isinstance(value, dict):
         yield "proxies: must be a mapping"
         return
-    for key in sorted(map(str, (value or {}).keys() - set(_PROXIES))):
-        yield f"proxies.{key}: unknown key"
+    for key, proxy in (value or {}).items():
+        if key not in _PROXIES:
+            yield f"proxies.{key}: unknown key"
+        elif isinstance(proxy, list) != (key == "no_proxy"):
+            yield f"proxies.{key}: must be {'a list of hosts' if key == 'no_proxy' else 'a URL'}"
+        elif not all(_PROXY.fullmatch(text) for text in _texts(proxy)):
+            yield f"proxies.{key}: has a blank, a quote, a backslash or nothing in it"
 
 
 def _texts(value: object) -> list[str]:

@@ -35,7 +35,7 @@ BOOTSTRAP: Mapping[str, typing.Any] = {
     "metalk8s": {
         "archives": ["/srv/medium"],
         "repo": {"local_mode": True},
-        "proxies": {"http": "http://proxy:3128", "no_proxy": ["localhost", "10.0.0.0/8"]},
+        "proxies": {"http": "http://me:a%40b@proxy:3128", "no_proxy": ["localhost", "10.0.0.0/8"]},
     }
 }
 NODE: Mapping[str, typing.Any] = {"metalk8s": {"repo": {"ip": "10.200.1.7"}, "salt": {"master": "10.200.1.7"}}}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from buildchain import digest, errors, lock, manifest, salt, source, store, tree, version
+from buildchain import digest, errors, lock, manifest, product, salt, source, store, tree, version
 from tests.support import salt_tree
 
 RELEASE = version.Version("2", "5", "1", "-dev")
@@ -76,7 +76,7 @@ def test_programs_keep_their_bit(tmp_path: pathlib.Path) -> None:
 
 def test_the_key_is_that_of_the_medium(tmp_path: pathlib.Path) -> None:
     entry = collected(tmp_path, checkout(tmp_path, {}))[salt.KEY]
-    assert entry == tree.Link("salt/metalk8s/repo/files/signing-key.asc", "../../../../signing-key.asc")
+    assert entry == tree.Link("salt/metalk8s/repo/files/signing-key.asc", f"../../../../{product.KEY}")
 
 
 def test_everything_wrong_is_told_at_once(tmp_path: pathlib.Path) -> None:

@@ -272,7 +272,7 @@ def test_bootstrap_yaml_is_refused_with_every_reason(tmp_path: pathlib.Path) -> 
 apiVersion: metalk8s.scality.com/v1
 networks: {controlPlane: 10.200.1.1/28}
 archives: [metalk8s.iso]
-proxies: {ftp: x}
+proxies: {ftp: x, http: [a], https: "a\\"b", no_proxy: localhost}
 archive: []
 """
     with pytest.raises(ValueError, match=r"bootstrap\.yaml") as caught:
@@ -287,6 +287,9 @@ archive: []
         "ca.minion: must be the name of the bootstrap node's minion",
         "archives: metalk8s.iso is not an absolute path",
         "proxies.ftp: unknown key",
+        "proxies.http: must be a URL",
+        "proxies.https: has a blank, a quote, a backslash or nothing in it",
+        "proxies.no_proxy: must be a list of hosts",
     ]
 
 

@@ -225,7 +225,7 @@ def test_proxies_are_only_there_when_they_are_set(medium: pathlib.Path, family: 
     with_proxy = managed(states.renderer(medium, family, "bootstrap"))[path].splitlines()
     assert with_proxy[1:] == [
         "[Service]",
-        'Environment="HTTP_PROXY=http://proxy:3128"',
+        'Environment="HTTP_PROXY=http://me:a%%40b@proxy:3128"',
         'Environment="NO_PROXY=localhost,10.0.0.0/8"',
     ]
     assert managed(states.renderer(medium, family, "node"))[path].splitlines()[1:] == ["[Service]"]
@@ -269,6 +269,13 @@ def test_an_iso_is_mounted_read_only_and_again_after_a_reboot(medium: pathlib.Pa
             "require_in": [{"file": f"Check {states.ENVIRONMENT}"}],
         }
     ]
+
+
+def test_operating_systems_are_named_in_the_map_only(medium: pathlib.Path) -> None:
+    for path in sorted((medium / "salt/metalk8s").rglob("*")):
+        if path.is_file() and path.name not in ("families.yaml", "map.jinja", "versions.json"):
+            text = path.read_text()
+            assert not [name for name in (*states.FAMILIES, "os_family", "grains") if name in text], path
 
 
 def test_formulas_name_only_images_by_their_macro(medium: pathlib.Path) -> None:
