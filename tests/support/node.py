@@ -180,8 +180,8 @@ def _install_salt(target: pathlib.Path) -> None:
         "--quiet",
         "install",
     ]
-    # The user's own environment tells pip where its index is.
-    command.call([*pip, "--require-hashes", "--requirement", REQUIREMENTS])
+    # The list is whole, so pip need not resolve it. The user's own environment tells pip where its index is.
+    command.call([*pip, "--no-deps", "--no-compile", "--require-hashes", "--requirement", REQUIREMENTS])
 
 
 def _install_debian(target: pathlib.Path) -> None:
