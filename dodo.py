@@ -26,6 +26,7 @@ from buildchain.tasks.quality import (
     task_test,
 )
 from buildchain.tasks.reporter import Reporter
+from buildchain.tasks.salt import task_salt_tree
 from buildchain.tasks.tarball import task_tarball
 from buildchain.tasks.verify import task_store, task_verify
 

@@ -120,7 +120,7 @@ def _package_versions(family: str, locked: lock.Lock, names: Sequence[str]) -> d
     """Versions of what was asked for by name; what came along as a dependency is the package manager's business."""
     found: dict[str, set[str]] = collections.defaultdict(set)
     for name in names:
-        chosen = locked.set(f"repository:{name}")
+        chosen = locked.set(f"repository {name}")
         for package in chosen.packages:
             if package.name in chosen.requested:
                 found[package.name].add(package.version)

@@ -292,7 +292,7 @@ class Writer:
 
 def _is_file(path: pathlib.Path | str, size: int) -> bool:
     try:
-        found = os.lstat(path)  # noqa: PTH116
+        found = os.lstat(path)
     except OSError:
         return False
     return stat.S_ISREG(found.st_mode) and found.st_size == size

@@ -7,7 +7,7 @@ import typing
 import doit.tools
 
 from buildchain import digest, errors, iso, product, registry, signing, stage, tree
-from buildchain.tasks import action, context, fragment, images, packaging, report, reporter
+from buildchain.tasks import action, context, fragment, images, packaging, report, reporter, salt
 
 _SCRIPTS = ("verify.sh",)
 """Programs in scripts/ that ship in the root of the medium; an explicit list, so that no stray file ships."""
@@ -23,7 +23,10 @@ def task_iso() -> action.Task:
 
 def task_populate_iso() -> action.Task:
     """Populate the ISO file tree."""
-    return {"actions": None, "task_dep": ["packaging", "images", "_registry", "_product", "_iso_tree", "_iso_stage"]}
+    return {
+        "actions": None,
+        "task_dep": ["packaging", "images", "salt_tree", "_registry", "_product", "_iso_tree", "_iso_stage"],
+    }
 
 
 def task__build_root() -> action.Task:
@@ -72,7 +75,7 @@ def task__product() -> action.Task:
 def task__iso_tree() -> action.Task:
     """Join all parts of the tree, list their digests, and sign the list."""
     here = context.load()
-    names = [*packaging.fragments(here), *images.fragments(here), "registry", "product"]
+    names = [*packaging.fragments(here), *images.fragments(here), salt.FRAGMENT, "registry", "product"]
     parts = [here.fragment(name) for name in names]
     return fragment.task(
         here,

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from buildchain import command, source
 from buildchain.tasks import action, context
 
-_PYTHON = ("buildchain", "static-container-registry", "tests", "dodo.py", "docs/conf.py")
+_PYTHON = ("buildchain", "static-container-registry", "salt", "tests", "dodo.py", "docs/conf.py")
 _TYPED = ("buildchain", "static-container-registry/static_container_registry", "tests", "dodo.py")
+_SALT_TYPED = ("--explicit-package-bases", "salt/_modules", "salt/_states", "salt/_pillar")
 _SUITES = {
     "unit": ("the unit tests: no root, no network", ["-n", "auto", "--dist", "loadfile", "tests/unit"]),
     "integration": ("the tests with real tools", ["tests/integration", "static-container-registry/tests"]),
@@ -29,6 +30,7 @@ def task_lint() -> Iterator[action.Task]:
         "format", "Check the format of the Python code.", [python, "-m", "ruff", "format", "--check", *folders]
     )
     yield _check("types", "Check the types of the Python code.", [python, "-m", "mypy", *_TYPED])
+    yield _check("salt", "Check the types of Salt's modules.", [python, "-m", "mypy", *_SALT_TYPED])
     yield _check("shell", "Run shellcheck on the shell scripts.", ["shellcheck", *_shell_scripts(here.source)])
     yield _check("yaml", "Run yamllint on the YAML files.", [python, "-m", "yamllint", "--strict", *_yaml(here.source)])
 

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+import typing
 from collections.abc import Callable, Iterator
 
 import hypothesis
@@ -163,7 +164,7 @@ def test_records_of_the_parent_have_its_length(here: store.Store, target: pathli
     opened.open(str(target))
     try:
         pairs = list(media.parents(opened.pvd.root_directory_record()))
-        pairs += media.parents(opened.joliet_vd.root_directory_record())
+        pairs += media.parents(typing.cast(typing.Any, opened.joliet_vd).root_directory_record())
     finally:
         opened.close()
     assert len([1 for parent, _ in pairs if parent[1] > layout.BLOCK_SIZE]) > 2

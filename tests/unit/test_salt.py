@@ -158,4 +158,4 @@ def chosen(name: str, *packages: str) -> lock.PackageSet:
         title, number = package.split("=")
         content = digest.Descriptor.of_bytes(package.encode())
         rows.append(lock.Package(title, "amd64", number, title, "debian", f"pool/{package}.deb", content))
-    return lock.PackageSet(f"repository:{name}", "amd64", (rows[0].name, "apt", "-perl"), tuple(sorted(rows)))
+    return lock.PackageSet(f"repository {name}", "amd64", (rows[0].name, "apt", "-perl"), tuple(sorted(rows)))

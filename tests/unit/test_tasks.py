@@ -81,12 +81,6 @@ def test_a_fragment_is_fresh_while_the_store_has_all_of_it(tmp_path: pathlib.Pat
     assert not fragment.is_held(here, tmp_path / "part.json")
 
 
-def test_code_of_makers_is_an_input_and_code_of_the_judge_is_not() -> None:
-    names = {path.name for path in fragment.maker_files()}
-    assert {"deb.py", "compression.py", "classic.py"} <= names
-    assert not {"rock_ridge.py", "quality.py"} & names
-
-
 class Task:
     """As much of a doit task as the reporter looks at."""
 
