@@ -1,7 +1,7 @@
 """The tasks of the buildchain, for doit."""
 
 from buildchain.tasks import context
-from buildchain.tasks.images import task_images
+from buildchain.tasks.images import task__bootstrap_images, task_images
 from buildchain.tasks.iso import (
     task__build_root,
     task__iso_build,

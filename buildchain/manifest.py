@@ -34,11 +34,16 @@ class Repository:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """An image that ships under `name:tag`; `follows` is the package whose version the tag must equal, or empty."""
+    """An image that ships under `name:tag`.
+
+    `follows` is the package whose version the tag must equal, or empty; `bootstraps` says that a node needs the image
+    before the registry runs.
+    """
 
     name: str
     tag: str
     follows: str
+    bootstraps: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,7 +72,8 @@ def load(path: pathlib.Path) -> Manifest:
         repositories=tuple(_repository(name, row) for name, row in sorted(value["repositories"].items())),
         image_archives=tuple(value["images"]["archives"]),
         images=tuple(
-            ImageSpec(name, row["tag"], row.get("follows", "")) for name, row in sorted(value["images"]["ship"].items())
+            ImageSpec(name, row["tag"], row.get("follows", ""), row.get("bootstraps", False))
+            for name, row in sorted(value["images"]["ship"].items())
         ),
     )
 

@@ -9,9 +9,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from buildchain import digest, errors, tree
+from buildchain import digest, errors, store, tree
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 
@@ -114,6 +115,30 @@ def directory(
     files = [tree.File("manifest.json", manifest), tree.File("version", version)]
     files += [tree.File(blob.digest.hex, blob) for blob in blobs]
     return tree.build(files).moved_to(f"images/{name}/{tag}")
+
+
+def layout(directories: Mapping[str, tree.Tree], source: store.Store) -> tree.Tree:
+    """An OCI image layout (image specification 1.1, "image-layout") of images that ship as directories already.
+
+    It is a view: its blobs are those of the directories, so on the medium they are the same files.
+
+    Arguments:
+        directories: by full name (`host/path:tag`), what `directory` made, with paths relative to the image.
+        source:      holds their manifests; receives the index.
+    """
+    files = [tree.File("oci-layout", source.add_bytes(_json({"imageLayoutVersion": "1.0.0"})))]
+    manifests = []
+    for name, image in sorted(directories.items()):
+        by_path = {file.path: file.content for file in image.files()}
+        manifest = by_path.pop("manifest.json")
+        media_type = json.loads(source.read(manifest.digest)).get("mediaType", MANIFEST_TYPE)
+        # No io.containerd.image.name: with it, `ctr images import --base-name` takes every image for the wanted one.
+        names = {"org.opencontainers.image.ref.name": name}
+        manifests.append({**_descriptor(media_type, manifest), "annotations": names})
+        blobs = [manifest, *(content for path, content in by_path.items() if path == content.digest.hex)]
+        files += [tree.File(f"blobs/sha256/{blob.digest.hex}", blob) for blob in blobs]
+    index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests}
+    return tree.build([*files, tree.File("index.json", source.add_bytes(_json(index)))])
 
 
 def _descriptor(media_type: str, content: digest.Descriptor) -> dict[str, object]:

@@ -1,11 +1,17 @@
 """Tasks that build the container images of the medium."""
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from buildchain import errors, image, manifest, tree
+from buildchain import errors, image, manifest, oci, salt, tree
 from buildchain.rootfs import exclusions
 from buildchain.tasks import action, context, fragment
+
+BOOTSTRAP = "bootstrap-images"
+"""Fragment and folder of the images that a node imports before the registry runs."""
+
+_REGISTRY = "metalk8s-registry-from-config.invalid"
+"""The registry's name on every node (MetalK8s 2.5.1, salt/metalk8s/defaults.yaml)."""
 
 _SCRIPTS = "maintainer-scripts.yaml"
 _EXCLUSIONS = "exclusions.yaml"
@@ -17,6 +23,22 @@ def task_images() -> Iterator[action.Task]:
     yield {"name": None, "doc": "Build the container images.", "task_dep": ["_pull"]}
     for spec in here.manifest.images:
         yield _image_task(here, spec)
+
+
+def task__bootstrap_images() -> action.Task:
+    """Gather the images that a node needs before the registry runs."""
+    here = context.load()
+    chosen = [spec for spec in here.manifest.images if spec.bootstraps]
+    prefix = f"{_REGISTRY}/{salt.saltenv(here.version)}"
+    return fragment.task(
+        here,
+        BOOTSTRAP,
+        lambda: _gather(here, {f"{prefix}/{spec.name}:{spec.tag}": spec for spec in chosen}),
+        identity=[prefix, [(spec.name, spec.tag) for spec in chosen]],
+        verb="IMAGE VIEW",
+        subject=here.staged_root / BOOTSTRAP,
+        file_dep=[here.fragment(_fragment_name(spec)) for spec in chosen],
+    )
 
 
 def fragments(here: context.Context) -> list[str]:
@@ -43,6 +65,14 @@ def _image_task(here: context.Context, spec: manifest.ImageSpec) -> action.Task:
     task["targets"] = [*task["targets"], origins]
     task["clean"] = [*task["clean"], *action.removal(origins), *action.removal_if_empty(origins.parent)]
     return {"name": spec.name, "doc": f"Build the image {spec.name}:{spec.tag}.", **task}
+
+
+def _gather(here: context.Context, chosen: Mapping[str, manifest.ImageSpec]) -> tree.Tree:
+    directories = {
+        name: fragment.load(here.fragment(_fragment_name(spec))).below(f"images/{spec.name}/{spec.tag}")
+        for name, spec in chosen.items()
+    }
+    return oci.layout(directories, here.store).moved_to(BOOTSTRAP)
 
 
 def _stages(here: context.Context, name: str) -> list[image.Stage]:

@@ -25,7 +25,16 @@ def task_populate_iso() -> action.Task:
     """Populate the ISO file tree."""
     return {
         "actions": None,
-        "task_dep": ["packaging", "images", "salt_tree", "_registry", "_product", "_iso_tree", "_iso_stage"],
+        "task_dep": [
+            "packaging",
+            "images",
+            "_bootstrap_images",
+            "salt_tree",
+            "_registry",
+            "_product",
+            "_iso_tree",
+            "_iso_stage",
+        ],
     }
 
 
@@ -75,7 +84,14 @@ def task__product() -> action.Task:
 def task__iso_tree() -> action.Task:
     """Join all parts of the tree, list their digests, and sign the list."""
     here = context.load()
-    names = [*packaging.fragments(here), *images.fragments(here), salt.FRAGMENT, "registry", "product"]
+    names = [
+        *packaging.fragments(here),
+        *images.fragments(here),
+        images.BOOTSTRAP,
+        salt.FRAGMENT,
+        "registry",
+        "product",
+    ]
     parts = [here.fragment(name) for name in names]
     return fragment.task(
         here,

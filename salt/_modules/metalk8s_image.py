@@ -7,6 +7,9 @@ from salt.exceptions import CommandExecutionError
 
 __salt__: dict[str, Callable[..., typing.Any]]
 
+# ctr imports archives only; the folder becomes one on the way, and is never stored twice.
+_IMPORT = 'tar --create --directory "$1" . | ctr --connect-timeout 5s --namespace "$2" images import --base-name "$3" -'
+
 
 def names(namespace: str) -> list[str]:
     """The images that containerd holds in a namespace.
@@ -18,20 +21,23 @@ def names(namespace: str) -> list[str]:
     return sorted(_ctr(namespace, "list", "--quiet").splitlines())
 
 
-def load(namespace: str, archive: str, name: str) -> None:
-    """Import one image of an archive (OCI layout in a tar file) into a namespace.
+def load(namespace: str, layout: str, name: str) -> None:
+    """Import one image of an OCI image layout (a folder) into a namespace.
 
     CLI Example::
 
-        salt-call metalk8s_image.load k8s.io /tmp/images.tar example.org/pause:1
+        salt-call metalk8s_image.load k8s.io /srv/medium/bootstrap-images example.org/pause:1
     """
-    # With a base name, ctr leaves the other images of the archive alone.
+    # With a base name, ctr leaves the other images of the layout alone.
     repository = name.rpartition(":")[0]
-    _ctr(namespace, "import", "--base-name", repository, archive)
+    _run(["sh", "-c", _IMPORT, "sh", layout, namespace, repository])
 
 
 def _ctr(namespace: str, *arguments: str) -> str:
-    argv = ["ctr", "--connect-timeout", "5s", "--namespace", namespace, "images", *arguments]
+    return _run(["ctr", "--connect-timeout", "5s", "--namespace", namespace, "images", *arguments])
+
+
+def _run(argv: list[str]) -> str:
     done: dict[str, typing.Any] = __salt__["cmd.run_all"](argv, python_shell=False, ignore_retcode=True)
     if done["retcode"] != 0:
         raise CommandExecutionError(f"{' '.join(argv)}: {done['stderr']}")

@@ -9,26 +9,26 @@ __salt__: dict[str, Callable[..., typing.Any]]
 __opts__: dict[str, typing.Any]
 
 
-def imported(name: str, archive: str, namespace: str) -> dict[str, typing.Any]:
-    """An image is in a namespace of containerd; if it is not, it is imported from an archive.
+def imported(name: str, layout: str, namespace: str) -> dict[str, typing.Any]:
+    """An image is in a namespace of containerd; if it is not, it is imported from an OCI image layout.
 
     Arguments:
         name:    the full name of the image, with its tag.
-        archive: a tar file with an OCI layout that holds an image of this name.
+        layout:  a folder with an OCI image layout that holds an image of this name.
     """
-    changes = {name: {"old": None, "new": f"imported from {archive}"}}
+    changes = {name: {"old": None, "new": f"imported from {layout}"}}
     try:
         if name in __salt__["metalk8s_image.names"](namespace):
             return _result(name, True, f"{name} is there")
         if __opts__["test"]:
             return _result(name, None, f"{name} would be imported", changes)
-        __salt__["metalk8s_image.load"](namespace, archive, name)
+        __salt__["metalk8s_image.load"](namespace, layout, name)
         is_imported = name in __salt__["metalk8s_image.names"](namespace)
     except CommandExecutionError as error:
         # Before the first run containerd is not installed; that says nothing against a test run.
         return _result(name, None if __opts__["test"] else False, str(error), changes if __opts__["test"] else {})
     if not is_imported:
-        return _result(name, False, f"{archive} holds no image {name}")
+        return _result(name, False, f"{layout} holds no image {name}")
     return _result(name, True, f"{name} is imported", changes)
 
 

@@ -1,5 +1,6 @@
 """What an operator relies on: everything installs, pulls and runs from the medium alone, without network."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -103,3 +104,20 @@ def test_containerd_pulls_and_runs_the_images(extracted: pathlib.Path, server: n
             client("image", "pull", "--plain-http", reference)
         client("run", "--rm", references["nginx"], "nginx-test", "nginx", "-t")
         assert "etcd Version" in client("run", "--rm", references["etcd"], "etcd-version", "etcd", "--version")
+
+
+def test_containerd_imports_the_bootstrap_images_without_a_registry(
+    extracted: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    folder = extracted / "bootstrap-images"
+    command.run(["tar", "--create", "--file", tmp_path / "images.tar", "--directory", folder, "."])
+    with containerd.containerd() as client:
+        index = json.loads((folder / "index.json").read_text())
+        names = [each["annotations"]["org.opencontainers.image.ref.name"] for each in index["manifests"]]
+        for name in names:
+            client("image", "import", "--base-name", name.rpartition(":")[0], str(tmp_path / "images.tar"))
+        assert client("image", "list", "--quiet").split() == sorted(names)
+    assert [name.rpartition("/")[2].partition(":")[0] for name in names] == ["nginx", "pause"]
+    for blob in (folder / "blobs/sha256").iterdir():
+        twins = [path for path in (extracted / "images").rglob(blob.name)]
+        assert all(path.samefile(blob) for path in twins)

@@ -8,7 +8,6 @@ import dataclasses
 import pathlib
 import shutil
 import subprocess
-import tarfile
 import time
 import tomllib
 import typing
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from buildchain import command, deb, lock, registry, salt, signing, store, tree
+from buildchain import command, deb, lock, oci, registry, salt, signing, store, tree
 from tests.support import containerd, images, keys, node, salt_tree, states
 
 pytestmark = [
@@ -227,7 +226,7 @@ def _wait_for(host: node.Node, port: int) -> None:
 
 
 def _medium(directory: pathlib.Path) -> pathlib.Path:
-    """A small medium: a signed repository of four packages, two images, and their bootstrap archive."""
+    """A small medium: a signed repository of four packages, two images, and a view of them to bootstrap from."""
     held = store.Store(directory / "store")
     packages = [_package(directory, held, name) for name in ("containerd", "containernetworking-plugins", "runc")]
     packages.append(_package(directory, held, "salt-minion"))
@@ -243,13 +242,14 @@ def _medium(directory: pathlib.Path) -> pathlib.Path:
         for place, picture in pictures.items()
         for name, content in images.files_of(picture).items()
     )
-    archive = tree.File("images/bootstrap.tar", held.add_file(_archive(directory, pictures)))
+    prefix = f"metalk8s-registry-from-config.invalid/{states.ENVIRONMENT}"
+    folders = {f"{prefix}/{place.replace('/', ':')}": shipped.below(f"images/{place}") for place in pictures}
     return salt_tree.stage_medium(
         directory,
         VERSIONS,
         repository.moved_to("packages/debian/metalk8s-debian-12"),
         shipped,
-        tree.build([archive]),
+        oci.layout(folders, held).moved_to("bootstrap-images"),
         registry.index(shipped, held, version=states.VERSION),
         key=key,
     )
@@ -276,14 +276,3 @@ def _package(directory: pathlib.Path, held: store.Store, name: str) -> lock.Pack
     command.run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", root, path])
     content = held.add_file(path)
     return lock.Package(name, "amd64", "1.2-3", name, "debian", f"pool/{name}_1.2-3_amd64.deb", content)
-
-
-def _archive(directory: pathlib.Path, pictures: dict[str, images.Image]) -> pathlib.Path:
-    """An OCI layout in a tar file that names each image in full."""
-    prefix = f"metalk8s-registry-from-config.invalid/{states.ENVIRONMENT}"
-    names = {f"{prefix}/{place.replace('/', ':')}": picture for place, picture in pictures.items()}
-    images.write_layout(directory / "layout", names)
-    path = directory / "bootstrap.tar"
-    with tarfile.open(path, "w") as archive:
-        archive.add(directory / "layout", ".")
-    return path

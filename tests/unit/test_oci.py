@@ -1,10 +1,11 @@
 """The documents of an OCI image, and the folder they stand in."""
 
 import json
+import pathlib
 
 import pytest
 
-from buildchain import digest, errors, oci
+from buildchain import digest, errors, oci, store
 
 CREATED = 1_700_000_000
 
@@ -84,3 +85,21 @@ def test_names_that_no_registry_serves_are_refused(name: str, tag: str) -> None:
     content = digest.Descriptor.of_bytes(b"")
     with pytest.raises(errors.BuildchainError, match="is not a name and tag that a registry can serve"):
         oci.directory(name, tag, content, content, [])
+
+
+def test_a_layout_is_a_view_of_directories(tmp_path: pathlib.Path) -> None:
+    source = store.Store(tmp_path / "store")
+    blob, version = source.add_bytes(b"blob"), source.add_bytes(oci.DIRECTORY_VERSION)
+    manifest = source.add_bytes(oci.manifest_bytes(blob, []))
+    image = oci.directory("pause", "3.6", manifest, version, [blob]).below("images/pause/3.6")
+    view = {file.path: file.content for file in oci.layout({"host/a/pause:3.6": image}, source).files()}
+    blobs = {f"blobs/sha256/{content.digest.hex}": content for content in (blob, manifest)}
+    assert view.keys() == {"oci-layout", "index.json", *blobs}
+    assert view.items() >= blobs.items()
+    (row,) = json.loads(source.read(view["index.json"].digest))["manifests"]
+    assert row == {
+        "mediaType": oci.MANIFEST_TYPE,
+        "digest": str(manifest.digest),
+        "size": manifest.size,
+        "annotations": {"org.opencontainers.image.ref.name": "host/a/pause:3.6"},
+    }

@@ -182,7 +182,7 @@ class Containerd:
     def run(self, argv: list[str], **_: object) -> dict[str, typing.Any]:
         if self.error:
             return {"retcode": 1, "stdout": "", "stderr": self.error}
-        if "import" in argv:
+        if any(" import " in each for each in argv):
             self.loads.append(argv)
             self.held.add(self.offers)
         return {"retcode": 0, "stdout": "\n".join(sorted(self.held)), "stderr": ""}
@@ -191,7 +191,7 @@ class Containerd:
         images = states.load_module(TREE / "_modules/metalk8s_image.py", __salt__={"cmd.run_all": self.run})
         functions = {"metalk8s_image.names": images.names, "metalk8s_image.load": images.load}
         state = states.load_module(TREE / "_states/metalk8s_image.py", __salt__=functions, __opts__={"test": is_test})
-        result: dict[str, typing.Any] = state.imported("host/env/pause:3.6", "/m/images.tar", "k8s.io")
+        result: dict[str, typing.Any] = state.imported("host/env/pause:3.6", "/m/images", "k8s.io")
         assert set(result) == {"name", "result", "comment", "changes"}
         return result
 
@@ -202,8 +202,7 @@ def test_an_image_is_imported_once() -> None:
     assert first["result"] is True
     assert list(first["changes"]) == ["host/env/pause:3.6"]
     (argv,) = containerd.loads
-    assert argv[argv.index("--namespace") + 1] == "k8s.io"
-    assert argv[-3:] == ["--base-name", "host/env/pause", "/m/images.tar"]
+    assert argv[-3:] == ["/m/images", "k8s.io", "host/env/pause"]
     second = containerd.state()
     assert (second["result"], second["changes"], len(containerd.loads)) == (True, {}, 1)
 
@@ -219,7 +218,7 @@ def test_a_test_run_imports_nothing() -> None:
 def test_an_archive_without_the_image_is_a_failure() -> None:
     result = Containerd(offers="host/env/pause:9").state()
     assert (result["result"], result["changes"]) == (False, {})
-    assert result["comment"] == "/m/images.tar holds no image host/env/pause:3.6"
+    assert result["comment"] == "/m/images holds no image host/env/pause:3.6"
 
 
 def test_a_containerd_that_does_not_answer_is_a_failure_but_not_in_a_test_run() -> None:

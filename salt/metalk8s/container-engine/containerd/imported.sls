@@ -15,7 +15,7 @@ include:
 Import {{ name }}:
   metalk8s_image.imported:
     - name: {{ name }}
-    - archive: {{ medium }}/{{ metalk8s.container_engine.bootstrap_archive }}
+    - layout: {{ medium }}/{{ metalk8s.container_engine.bootstrap_images }}
     - namespace: {{ namespace }}
     - require:
       - sls: metalk8s.archives.mounted
