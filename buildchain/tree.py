@@ -199,6 +199,8 @@ def _problems_of_name(name: str) -> list[str]:
         return ["a name is not UTF-8"]
     if _FORBIDDEN_CHARACTERS.search(name):
         problems.append("a name has a control character or one of * : ; ? \\")
+    if name.endswith("."):
+        problems.append("a name ends with a dot, which Linux and 7z drop from a Joliet name")
     if len(encoded) > MAX_NAME_BYTES:
         problems.append(f"a name is longer than {MAX_NAME_BYTES} bytes")
     if len(name.encode("utf-16-be")) > 2 * MAX_JOLIET_UNITS:

@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 import time
-import typing
 from collections.abc import Callable, Iterator
 
 import hypothesis
@@ -119,7 +118,7 @@ def test_joliet_has_the_same_files(here: store.Store, target: pathlib.Path) -> N
 
 _NAMES = strategies.text(
     strategies.characters(exclude_characters="/*:;?\\", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=60
-).filter(lambda name: name not in (".", ".."))
+).filter(lambda name: not name.endswith("."))
 _PATHS = strategies.lists(_NAMES, min_size=1, max_size=4).map("/".join)
 _TARGETS = strategies.lists(_NAMES, min_size=1, max_size=6).map("/".join)
 _FILES = strategies.tuples(strategies.binary(max_size=20) | strategies.just(b"z" * 3000), strategies.booleans())
@@ -164,7 +163,8 @@ def test_records_of_the_parent_have_its_length(here: store.Store, target: pathli
     opened.open(str(target))
     try:
         pairs = list(media.parents(opened.pvd.root_directory_record()))
-        pairs += media.parents(typing.cast(typing.Any, opened.joliet_vd).root_directory_record())
+        assert opened.joliet_vd
+        pairs += media.parents(opened.joliet_vd.root_directory_record())
     finally:
         opened.close()
     assert len([1 for parent, _ in pairs if parent[1] > layout.BLOCK_SIZE]) > 2

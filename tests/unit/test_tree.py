@@ -68,6 +68,12 @@ def test_characters_that_a_reader_cannot_carry(character: str) -> None:
     assert "a control character or one of" in _refusal(tree.File(f"d/a{character}b/c", A))
 
 
+def test_a_name_that_ends_with_a_dot_is_refused() -> None:
+    assert "ends with a dot" in _refusal(tree.File("d/name.", A))
+    assert "ends with a dot" in _refusal(tree.File("folder./name", A))
+    assert len(tree.build([tree.File(".hidden/a...b", A)])) == 1
+
+
 @pytest.mark.parametrize("name", ["a b", "a=b", "#a", "a%3ab", "a+b~c", "'\"$`&|<>", "ä", "日本"])
 def test_other_names_are_carried(name: str) -> None:
     assert [entry.path for entry in tree.build([tree.File(name, A)])] == [name]
