@@ -3,11 +3,12 @@
 import dataclasses
 import io
 import pathlib
+import stat
 from collections.abc import Iterator
 
 from pycdlib import dr, pycdlib
 
-from buildchain import digest, store, tree
+from buildchain import digest, lock, store, tree
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,6 +28,53 @@ class Found:
 def add(into: store.Store, path: str, content: bytes, *, is_program: bool = False) -> tree.File:
     """Put bytes into the store and name them."""
     return tree.File(path, into.add_bytes(content), is_program)
+
+
+def hard_cases(into: store.Store) -> list[tree.Entry]:
+    """All that a reader may get wrong, and the names of the default medium's packages."""
+    packages = lock.load(pathlib.Path(__file__).parents[2] / lock.FILE_NAME).packages()
+    pool = {f"pool/{pathlib.PurePath(package.path).name}" for package in packages}
+    return [
+        add(into, "product.txt", b"NAME=MetalK8s\n"),
+        add(into, "empty", b""),
+        add(into, "bin/run", b"#!/bin/sh\n", is_program=True),
+        add(into, "images/a/blob", b"z" * 50_000),
+        add(into, "images/b/blob", b"z" * 50_000),
+        add(into, "images/b/program", b"z" * 50_000, is_program=True),
+        add(into, "1/2/3/4/5/6/7/deep", b"deep"),
+        add(into, f"long/{'é' * 99}.deb", b"long"),
+        add(into, f"long/{'漢' * 80}", b"240 bytes"),
+        add(into, f"long/{'😀' * 51}", b"two UTF-16 units each"),
+        add(into, f"long/{'n' * 103}", b"as long as Joliet has it"),
+        add(into, "case/Readme", b"upper"),
+        add(into, "case/README", b"shouting"),
+        add(into, "odd/ two blanks ", b"blanks"),
+        add(into, "odd/.hidden", b"a dot first"),
+        add(into, "odd/many...dots", b"dots"),
+        add(into, "odd/'\"$(id)`&|<>%{}[]!#^=,@~+", b"every shell's favourites"),
+        *(add(into, f"many/{'p' * 40}{number}", b"%d" % number * 700) for number in range(300)),
+        *(add(into, f"folders/{number:03}/file", b"%d" % number) for number in range(100)),
+        *(add(into, path, path.encode()) for path in sorted(pool)),
+        tree.Link("images/latest", "b/blob"),
+        tree.Link("images/nowhere", "b/missing"),
+        tree.Link("case/up", "../images/a"),
+        tree.Link("long-target", "/".join(["long"] * 40)),
+    ]
+
+
+Seen = dict[str, tuple[int, str]]
+"""Path → mode with type, and the digest of a file or the target of a link."""
+
+
+def expected(contents: tree.Tree) -> Seen:
+    """What a reader of Rock Ridge must see."""
+    seen: Seen = {path: (stat.S_IFDIR | tree.DIRECTORY_MODE, "") for path in contents.directories()}
+    for entry in contents:
+        if isinstance(entry, tree.File):
+            seen[entry.path] = (stat.S_IFREG | entry.mode, entry.content.digest.hex)
+        else:
+            seen[entry.path] = (stat.S_IFLNK | 0o777, entry.target)
+    return seen
 
 
 def add_sparse(into: store.Store, path: str, size: int) -> tree.File:
