@@ -15,24 +15,32 @@ import static_container_registry
 from scr_testing import images, nginx
 from static_container_registry import discovery
 
+COUNT = 10_000
+PATTERNS = ("repo{}/v1", "repo/v{}")
+
 
 def main(count: int) -> None:
-    """Print one line for many repositories and one for many tags."""
-    for pattern in ("repo{}/v1", "repo/v{}"):
-        files = dict(made(count, pattern))
-        sizes = {path: len(content) for path, content in files.items()}
-        started = time.monotonic()
-        found = discovery.read(sizes, files.__getitem__)
-        text = static_container_registry.render(found, static_container_registry.Options("/srv"))
-        written = time.monotonic() - started
-        started = time.monotonic()
-        with nginx.serve(text) as server:
-            ready = time.monotonic() - started
-            memory = resident(server.pid)
-            print(
-                f"{count} images as {pattern:9} written in {written:.1f} s, {len(text) / 1e6:.1f} MB, "
-                f"nginx starts in {ready:.1f} s, reloads in {reloaded(server):.1f} s, {memory} MB resident"
-            )
+    """Print a table for many repositories and one for many tags."""
+    for pattern in PATTERNS:
+        print(f"{count} images as {pattern}")
+        for what, figure in measure(count, pattern).items():
+            print(f"  {what:32} {figure:8.2f}")
+
+
+def measure(count: int, pattern: str) -> dict[str, float]:
+    """Figures by what they are, with the unit at the end."""
+    files = dict(made(count, pattern))
+    sizes = {path: len(content) for path, content in files.items()}
+    started = time.monotonic()
+    found = discovery.read(sizes, files.__getitem__)
+    text = static_container_registry.render(found, static_container_registry.Options("/srv"))
+    figures = {"read and written, s": time.monotonic() - started, "configuration, MB": len(text) / 1e6}
+    started = time.monotonic()
+    with nginx.serve(text) as server:
+        figures["nginx starts, s"] = time.monotonic() - started
+        figures["nginx, MB resident"] = resident(server.pid)
+        figures["nginx reloads, s"] = reloaded(server)
+    return figures
 
 
 def made(count: int, pattern: str) -> Iterator[tuple[str, bytes]]:
@@ -62,4 +70,4 @@ def reloaded(server: nginx.Server) -> float:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else COUNT)

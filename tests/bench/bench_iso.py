@@ -1,56 +1,37 @@
-"""How fast an image is written: against `cat`, one SHA-256 stream and the classic tools, over the same bytes.
+"""How an image is written: against `cat`, one SHA-256 stream and the classic tools, over the same bytes.
 
-    python -m tests.bench.bench_iso [--large]
-
-Everything in one run, in turns; the figures are the best of the turns, since noise only ever adds. Every way ends with
-its bytes on the disk. `--large` adds 100,000 small files and 20 GB of zeros (and needs 25 GB of disk).
+Every way ends with its bytes on the disk. The large run has 100,000 small files and 20 GB of zeros.
 """
 
-import argparse
 import contextlib
 import hashlib
 import os
 import pathlib
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 
 from buildchain import digest, iso, store, tree
+from tests.bench import table
 
-TURNS = 4
-GOAL = 1.15
-KB_PER_FILE = 5.0
-PEAK_MIB = 128.0
+TURNS = 5
 BIG_FILES = 10
 BIG_SIZE = 100_000_000
 
-Row = tuple[str, float, float]
-"""What, its figure, and the figure divided by the goal's yardstick."""
 
-
-def main(arguments: list[str]) -> int:
-    """Print a table; 1 when a goal is missed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--large", action="store_true", help="add 100,000 small files and 20 GB")
-    missed = False
-    for name, figure, ratio in rows(parser.parse_args(arguments).large):
-        print(f"  {name:48} {figure:9.2f}  {ratio:5.2f} x", flush=True)
-        missed |= name.startswith("goal") and ratio > 1
-    return int(missed)
-
-
-def rows(large: bool) -> list[Row]:
-    """Seconds, MiB or KB of each way; rows that begin with "goal" hold when their ratio is at most 1."""
-    with tempfile.TemporaryDirectory(dir=pathlib.Path.cwd()) as folder:
+def rows(large: bool) -> Iterator[table.Row]:
+    """Seconds, MiB and KB."""
+    with tempfile.TemporaryDirectory(dir=pathlib.Path.cwd(), prefix=".bench-") as folder:
         here = pathlib.Path(folder)
-        found = [*_big_files(here), *_small_files(here, 10_000 if not large else 100_000)]
-        return [*found, *_huge_file(here)] if large else found
+        yield from _big_files(here)
+        yield from _small_files(here, 100_000 if large else 10_000)
+        if large:
+            yield from _huge_file(here)
 
 
-def _big_files(here: pathlib.Path) -> Iterator[Row]:
+def _big_files(here: pathlib.Path) -> Iterator[table.Row]:
     source = store.Store(here / "store")
     staged = here / "staged"
     staged.mkdir()
@@ -59,25 +40,26 @@ def _big_files(here: pathlib.Path) -> Iterator[Row]:
     for file in contents.files():
         source.link(file, staged / file.path)
     out = here / "out"
-    ways: dict[str, Callable[[], None]] = {
-        "sha256 stream": lambda: _hash(paths),
+    ways: dict[str, Callable[[], object]] = {
+        "SHA-256 stream": lambda: _hash(paths),
         "cat": lambda: _cat(paths, out),
         "ours, with digest": lambda: _write(contents, source, out),
         "genisoimage, without digest": lambda: _run("genisoimage", "-quiet", "-R", "-J", "-o", out, staged),
         "xorriso, without digest": lambda: _run("xorriso", "-as", "mkisofs", "-quiet", "-R", "-J", "-o", out, staged),
     }
-    seconds = _best(ways, out)
-    floor = max(seconds["cat"], seconds["sha256 stream"])
+    seconds = table.measure(ways, TURNS, lambda: _clean(out))
+    out.unlink()
+    _, mebibytes = _write_apart(contents, source, out)
+    yield table.Row("1 GB: peak memory", mebibytes, "MiB", goal=128)
+    limit = max(seconds["cat"], seconds["SHA-256 stream"])
     for name, taken in seconds.items():
-        yield f"1 GB in {BIG_FILES} files: {name}, s", taken, taken / floor
-    yield (
-        f"goal: ours at most {GOAL} x the slower of cat and sha256",
-        seconds["ours, with digest"],
-        (seconds["ours, with digest"] / floor / GOAL),
-    )
+        goal = 1.15 if name.startswith("ours") else None
+        yield table.Row(
+            f"1 GB in {BIG_FILES} files: {name}", taken, "s", taken / limit, "slower of cat and SHA-256", goal
+        )
 
 
-def _small_files(here: pathlib.Path, count: int) -> Iterator[Row]:
+def _small_files(here: pathlib.Path, count: int) -> Iterator[table.Row]:
     source = store.Store(here / "small")
     figures = []
     for part in (count // 10, count):
@@ -87,13 +69,13 @@ def _small_files(here: pathlib.Path, count: int) -> Iterator[Row]:
         )
         figures.append(_write_apart(contents, source, here / "out"))
     (few_s, few_mib), (many_s, many_mib) = figures
-    yield f"{count // 10} small files, s", few_s, 1.0
-    yield f"{count} small files, s", many_s, many_s / few_s
+    yield table.Row(f"{count // 10} small files", few_s, "s")
+    yield table.Row(f"{count} small files", many_s, "s", many_s / few_s, f"{count // 10} files")
     kilobytes = (many_mib - few_mib) * 1024 * 1.024 / (count - count // 10)
-    yield f"goal: at most {KB_PER_FILE} KB of memory a file", kilobytes, kilobytes / KB_PER_FILE
+    yield table.Row("memory for each file", kilobytes, "KB", goal=5)
 
 
-def _huge_file(here: pathlib.Path) -> Iterator[Row]:
+def _huge_file(here: pathlib.Path) -> Iterator[table.Row]:
     source = store.Store(here / "huge")
     size = 20_000_000_000
     path = here / "zeros"
@@ -104,25 +86,17 @@ def _huge_file(here: pathlib.Path) -> Iterator[Row]:
     source.path(content.digest).parent.mkdir(parents=True)
     source.adopt(path, content)
     seconds, mebibytes = _write_apart(tree.build([tree.File("zeros", content)]), source, here / "out")
-    yield "20 GB of zeros, s", seconds, 1.0
-    yield f"goal: at most {PEAK_MIB} MiB of memory", mebibytes, mebibytes / PEAK_MIB
+    yield table.Row("20 GB of zeros", seconds, "s")
+    yield table.Row("20 GB of zeros: peak memory", mebibytes, "MiB", goal=128)
 
 
 def _random_file(source: store.Store, number: int) -> tree.File:
     return tree.File(f"blob-{number}", source.add_bytes(os.urandom(BIG_SIZE)))
 
 
-def _best(ways: dict[str, Callable[[], None]], out: pathlib.Path) -> dict[str, float]:
-    seconds = {name: float("inf") for name in ways}
-    for _ in range(TURNS):
-        for name, way in ways.items():
-            out.unlink(missing_ok=True)
-            os.sync()
-            started = time.monotonic()
-            way()
-            seconds[name] = min(seconds[name], time.monotonic() - started)
+def _clean(out: pathlib.Path) -> None:
     out.unlink(missing_ok=True)
-    return seconds
+    os.sync()
 
 
 def _hash(paths: list[pathlib.Path]) -> None:
@@ -167,7 +141,3 @@ def _write_apart(contents: tree.Tree, source: store.Store, out: pathlib.Path) ->
     os.waitpid(child, 0)
     out.unlink()
     return seconds, mebibytes
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,9 +1,6 @@
-"""nginx with our configurations against docker-registry, with the same images, in one run.
+"""nginx with our configurations against docker-registry, with the same images.
 
-    PYTHONPATH=.:static-container-registry:static-container-registry/tests python tests/bench/bench_registry.py
-
-Prints a line for each server and load: requests or bytes a second, and seconds of CPU that the server took for each
-thousand requests or gigabyte. Needs nginx, docker-registry, skopeo and wrk.
+For each server and load: requests or bytes a second, and seconds of CPU that the server took.
 """
 
 import contextlib
@@ -22,6 +19,7 @@ from concurrent import futures
 
 import static_container_registry
 from scr_testing import images, nginx, programs
+from tests.bench import table
 
 REPOSITORIES = 100
 LAYER_SIZE = 64 << 20
@@ -29,8 +27,8 @@ PULLS = 16
 SECONDS = 5
 
 
-def main() -> None:
-    """Run everything and print the table."""
+def rows(_large: bool) -> Iterator[table.Row]:
+    """Requests and gigabytes a second, and CPU time."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         top = pathlib.Path(name)
         root = top / "images"
@@ -53,19 +51,19 @@ def main() -> None:
                 ("nginx, constant", two.url, two.pid),
                 ("docker-registry", f"http://{address}", pid),
             ):
-                measure(title, url, server, f"blobs/sha256:{images.hex_of(big.blobs[1])}")
+                yield from measure(title, url, server, f"blobs/sha256:{images.hex_of(big.blobs[1])}")
 
 
-def measure(title: str, url: str, pid: int, blob: str) -> None:
+def measure(title: str, url: str, pid: int, blob: str) -> Iterator[table.Row]:
     """Load one server with manifests of the first and the last repository, and with parallel pulls of one layer."""
     for place in ("app0", f"app{REPOSITORIES - 1}"):
         rate, cpu = with_cpu(pid, functools.partial(requests_per_second, f"{url}/v2/{place}/manifests/v1"))
-        print(
-            f"{title:16} manifest of {place:6} {rate:9.0f} requests/s {1000 * cpu / (rate * SECONDS):7.3f} CPU s/1000"
-        )
+        yield table.Row(f"{title}: manifest of {place}", rate, "1/s")
+        yield table.Row(f"{title}: CPU for 1000 of them", 1e6 * cpu / (rate * SECONDS), "ms")
     seconds, cpu = with_cpu(pid, lambda: pull(f"{url}/v2/big/{blob}"))
     gigabytes = PULLS * LAYER_SIZE / 1e9
-    print(f"{title:16} {PULLS} pulls, 4 at once {gigabytes / seconds:7.2f} GB/s {cpu / gigabytes:15.3f} CPU s/GB")
+    yield table.Row(f"{title}: {PULLS} pulls, 4 at once", gigabytes / seconds, "GB/s")
+    yield table.Row(f"{title}: CPU for a gigabyte", 1000 * cpu / gigabytes, "ms")
 
 
 def requests_per_second(url: str) -> float:
@@ -142,7 +140,3 @@ def push(root: pathlib.Path, address: str) -> None:
     for name in ("app0", f"app{REPOSITORIES - 1}", "big"):
         copy = ["skopeo", "copy", "--insecure-policy", "--dest-tls-verify=false", "--preserve-digests"]
         programs.run(*copy, f"dir:{root}/{name}/v1", f"docker://{address}/{name}:v1")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,53 +1,62 @@
-"""How fast the judge is, next to the programs that only hash: `python -m tests.bench.bench_verify [MiB]`.
-
-All run on the same medium in the same rounds, so that the ratios hold on a busy machine. The limit is what the cores
+"""How fast the judge is, next to the programs that only hash, on the same medium. The limit is what the cores
 can hash: `openssl dgst` over the same bytes, one process for each core.
 """
 
 import os
 import pathlib
 import random
-import statistics
 import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from buildchain import verify
+from tests.bench import table
 from tests.support import keys, medium
 
 ROUNDS = 5
+MEBIBYTES = 1024
+LIMIT = "openssl dgst, every core"
+LIMIT_TWICE = "openssl dgst, image and files, every core"
 
 
-def main(mebibytes: int) -> None:
+def rows(large: bool) -> Iterator[table.Row]:
+    """Seconds, and the share of the rate that the cores can hash at."""
     with keys.generate() as key, tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as directory:
         here = pathlib.Path(directory)
-        entries = medium.seal(medium.unsealed(key) | _bulk(mebibytes), key)
+        entries = medium.seal(medium.unsealed(key) | _bulk(MEBIBYTES * (4 if large else 1)), key)
         root = medium.stage(entries, here / "root")
         iso = medium.write_iso(entries, here / "x.iso")
         trust = verify.Trust((), key.fingerprint)
         unique = {(root / path).stat().st_ino: str(root / path) for path in entries if (root / path).is_file()}
         files = list(unique.values())
-        times = _measure(
+        times = table.measure(
             {
-                "openssl dgst, every core (the limit)": lambda: _openssl(files),
+                LIMIT: lambda: _openssl(files),
                 "judge, folder": lambda: _judge(root, trust),
                 "sha256sum -c, folder": lambda: _run(["sha256sum", "-c", "--quiet", "SHA256SUM"], root),
                 "verify.sh, folder": lambda: _run(["sh", "verify.sh", "-q", "--fingerprint", key.fingerprint], root),
                 "openssl dgst, image": lambda: _openssl([str(iso)]),
                 "judge, image alone": lambda: _judge(iso, trust),
-            }
+            },
+            ROUNDS,
         )
         medium.write_sums(iso, key)
         # Every byte of a file is hashed twice then: as the file's and as the image's.
-        times |= _measure(
+        twice = table.measure(
             {
-                "openssl dgst, image and files, every core": lambda: _openssl([str(iso), *files]),
+                LIMIT_TWICE: lambda: _openssl([str(iso), *files]),
                 "judge, image with SHA256SUM beside": lambda: _judge(iso, trust),
-            }
+            },
+            ROUNDS,
         )
-    _print(times, mebibytes)
+    yield from _shares(times, LIMIT)
+    yield from _shares(twice, LIMIT_TWICE)
+
+
+def _shares(times: dict[str, float], limit: str) -> Iterator[table.Row]:
+    for name, seconds in times.items():
+        goal = 0.9 if name.startswith("judge") else None
+        yield table.Row(name, seconds, "s", times[limit] / seconds, "the cores' rate", goal, is_floor=True)
 
 
 def _bulk(mebibytes: int) -> medium.Entries:
@@ -55,16 +64,6 @@ def _bulk(mebibytes: int) -> medium.Entries:
     sizes = [mebibytes << 17] * 4 + [512 << 10] * mebibytes
     rng = random.Random(0)
     return {f"bulk/{number:05}": medium.File(rng.randbytes(size)) for number, size in enumerate(sizes)}
-
-
-def _measure(ways: dict[str, Callable[[], None]]) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def _judge(path: pathlib.Path, trust: verify.Trust) -> None:
@@ -87,16 +86,3 @@ def _openssl(files: list[str]) -> None:
     argv = ["openssl", "dgst", "-sha256"]
     running = [subprocess.Popen([*argv, *share], stdout=subprocess.DEVNULL) for share in shares if share]
     assert [each.wait() for each in running] == [0] * len(running)
-
-
-def _print(times: dict[str, float], mebibytes: int) -> None:
-    limit = times["openssl dgst, every core (the limit)"]
-    twice = times["openssl dgst, image and files, every core"]
-    print(f"{mebibytes} MiB, {len(os.sched_getaffinity(0))} cores, median of {ROUNDS} rounds")
-    for name, seconds in times.items():
-        base = twice if name.startswith(("openssl dgst, image and", "judge, image with")) else limit
-        print(f"{name:45} {seconds:6.2f} s  {base / seconds:5.2f} of the limit")
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1024)
