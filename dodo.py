@@ -4,6 +4,7 @@ from buildchain.tasks import context
 from buildchain.tasks.images import task__bootstrap_images, task_images
 from buildchain.tasks.iso import (
     task__build_root,
+    task__documentation,
     task__iso_build,
     task__iso_digest,
     task__iso_stage,

@@ -54,7 +54,7 @@ install() {
 install build
 for argument in "$@"; do
     case $argument in
-    test* | lint* | format* | bench*) install development ;;
+    test* | lint* | format* | bench* | documentation*) install development ;;
     esac
 done
 

@@ -3,7 +3,6 @@
 project = "MetalK8s buildchain"
 author = "The MetalK8s authors"
 extensions = ["myst_parser"]
-myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 source_suffix = {".md": "markdown"}
 html_theme = "alabaster"

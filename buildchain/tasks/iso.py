@@ -3,6 +3,7 @@
 import pathlib
 import sys
 import typing
+from collections.abc import Sequence
 
 import doit.tools
 
@@ -23,19 +24,8 @@ def task_iso() -> action.Task:
 
 def task_populate_iso() -> action.Task:
     """Populate the ISO file tree."""
-    return {
-        "actions": None,
-        "task_dep": [
-            "packaging",
-            "images",
-            "_bootstrap_images",
-            "salt_tree",
-            "_registry",
-            "_product",
-            "_iso_tree",
-            "_iso_stage",
-        ],
-    }
+    makers = ["packaging", "images", "_bootstrap_images", "salt_tree", "_registry", "_product", "_documentation"]
+    return {"actions": None, "task_dep": [*makers, "_iso_tree", "_iso_stage"]}
 
 
 def task__build_root() -> action.Task:
@@ -81,17 +71,30 @@ def task__product() -> action.Task:
     )
 
 
+def task__documentation() -> action.Task:
+    """Render docs/ as the medium's documentation."""
+    here = context.load()
+    root = here.settings.root
+    pages = [path for path in here.source.files if path.startswith("docs/")]
+    present = [root / path for path in pages if (root / path).is_file()]
+    looks = sorted((root / "buildchain" / "templates").glob("*.*"))
+    title = f"{here.settings.project_name} {here.version}"
+    return fragment.task(
+        here,
+        "documentation",
+        lambda: _render_documentation(here, pages, title),
+        identity=[title, pages],
+        verb="DOC HTML",
+        subject=here.staged_root / "documentation",
+        file_dep=[root / "requirements/build.txt", *looks, *present],
+    )
+
+
 def task__iso_tree() -> action.Task:
     """Join all parts of the tree, list their digests, and sign the list."""
     here = context.load()
-    names = [
-        *packaging.fragments(here),
-        *images.fragments(here),
-        images.BOOTSTRAP,
-        salt.FRAGMENT,
-        "registry",
-        "product",
-    ]
+    names = [*packaging.fragments(here), *images.fragments(here), images.BOOTSTRAP, salt.FRAGMENT]
+    names += ["registry", "product", "documentation"]
     parts = [here.fragment(name) for name in names]
     return fragment.task(
         here,
@@ -173,6 +176,13 @@ def _product(here: context.Context, text: bytes, scripts: list[pathlib.Path]) ->
     entries = [tree.File(product.PRODUCT, here.store.add_bytes(text))]
     entries += [tree.File(path.name, here.store.add_file(path), is_program=True) for path in scripts]
     return tree.build(entries)
+
+
+def _render_documentation(here: context.Context, pages: Sequence[str], title: str) -> tree.Tree:
+    # Imported here: the Markdown parser and the templates take longer than a run that does nothing.
+    from buildchain import documentation
+
+    return documentation.collect(here.settings.root, pages, here.store, title=title)
 
 
 def _seal(here: context.Context, parts: list[pathlib.Path]) -> tree.Tree:

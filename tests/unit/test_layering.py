@@ -15,11 +15,11 @@ RINGS = {
     **dict.fromkeys(["errors", "digest"], 0),
     # Parsing at the border: no process, no network, no clock.
     **dict.fromkeys(["settings", "document", "manifest", "version", "lock", "tree"], 1),
-    # The owners of processes, the store, the network, keys, and of the one compressor.
-    **dict.fromkeys(["command", "store", "fetch", "signing", "source", "mirrors", "compression"], 2),
+    # The owners of processes, the store, the network, keys, and of the one compressor; page templates.
+    **dict.fromkeys(["command", "store", "fetch", "signing", "source", "mirrors", "compression", "templates"], 2),
     # Formats and what is made of them; the judge.
     **dict.fromkeys(["deb", "oci", "iso"], 3),
-    **dict.fromkeys(["rootfs", "image", "salt", "registry", "product", "stage", "verify"], 3),
+    **dict.fromkeys(["rootfs", "image", "salt", "registry", "product", "documentation", "stage", "verify"], 3),
     # Thin: doit's dictionaries and the command line.
     **dict.fromkeys(["tasks", "cli"], 4),
 }
