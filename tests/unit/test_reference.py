@@ -1,0 +1,98 @@
+"""The reference pages say all there is: every key of a schema, every setting, every task, every option."""
+
+import argparse
+import json
+import pathlib
+import re
+from collections.abc import Iterator
+
+import pytest
+
+import dodo
+from buildchain import cli, lock, settings
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+PAGES = ROOT / "docs/reference"
+_NOT_SETTINGS = {"HOME", "XDG_CACHE_HOME"}
+
+
+def _code(page: str) -> set[str]:
+    """Everything that stands in backticks on a page."""
+    return set(re.findall(r"`([^`\n]+)`", (PAGES / page).read_text(encoding="utf-8")))
+
+
+def _rows(page: str) -> set[str]:
+    """What the first column of the page's tables names."""
+    cells = re.findall(r"^\| (`[^|]+) \|", (PAGES / page).read_text(encoding="utf-8"), re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def _keys(schema: object) -> Iterator[str]:
+    """Every key that a schema knows, at any depth."""
+    if isinstance(schema, dict):
+        properties = schema.get("properties", {})
+        yield from properties
+        for value in schema.values():
+            yield from _keys(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _keys(value)
+
+
+@pytest.mark.parametrize("name", ["distribution", "image", "maintainer-scripts", "exclusions"])
+def test_every_key_of_a_schema_stands_in_its_page(name: str) -> None:
+    text = (ROOT / f"buildchain/schemas/{name}.schema.json").read_text(encoding="utf-8")
+    keys = set(_keys(json.loads(text)))
+    assert len(keys) >= 3
+    named = _rows(f"{name}-yaml.md")
+    headings = set(re.findall(r"^## (\S+)", (PAGES / f"{name}-yaml.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert keys - named - headings == set()
+    assert named - keys == set()
+
+
+def _settings() -> set[str]:
+    """Names of the variables that settings.py and doit.sh read."""
+    code = pathlib.Path(settings.__file__).read_text(encoding="utf-8")
+    found = set(re.findall(r"reader\.\w+\(\s*\"([A-Z_]+)\"", code))
+    found |= set(re.findall(r"environment\.get\(\"([A-Z_]+)\"", code))
+    shell = (ROOT / "doit.sh").read_text(encoding="utf-8")
+    return (found | set(re.findall(r"\$\{([A-Z_]+):-", shell))) - _NOT_SETTINGS
+
+
+def test_every_setting_stands_in_its_page_and_in_the_example() -> None:
+    names = _settings()
+    assert {"BUILD_ROOT", "PULL_JOBS", "SOURCE_DATE_EPOCH", "GIT_BIN", "PYTHON_SYS"} <= names
+    example = set(re.findall(r"^#(\w+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
+    mirrors = {name for name in example if name.endswith("_MIRROR")}
+    proxies = {"http_proxy", "https_proxy", "no_proxy"}
+    assert example - mirrors - proxies == names
+    assert _rows("settings.md") - {"<ARCHIVE>_MIRROR"} == names | proxies
+    assert mirrors <= _code("settings.md")
+    assert settings._REPLACED.keys() <= _code("settings.md")
+
+
+def test_every_public_task_stands_in_its_page() -> None:
+    tasks = {name.removeprefix("task_") for name in vars(dodo) if name.startswith("task_")}
+    public = {name for name in tasks if not name.startswith("_")}
+    assert len(public) > 10
+    listed = {row for row in _rows("tasks.md") if not row.startswith("./doit.sh")}
+    assert listed == public
+
+
+def test_every_option_stands_in_its_page() -> None:
+    page = (PAGES / "command-line.md").read_text(encoding="utf-8")
+    commands = next(
+        action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction)
+    ).choices
+    assert commands
+    for name, parser in commands.items():
+        assert f"## buildchain {name}\n" in page
+        options = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
+        for option in options:
+            assert f"`{option} " in page or f"`{option}`" in page
+
+
+def test_every_key_of_the_lock_stands_in_its_page() -> None:
+    written = json.loads((ROOT / lock.FILE_NAME).read_text(encoding="utf-8"))
+    keys = {*written, *written["indexes"][0], *written["packages"][0], *written["sets"][0]}
+    assert _rows("lock.md") == keys
