@@ -27,6 +27,8 @@ MAX_DATA = 8 << 30
 """Unpacked bytes of the data archive: more than any package of Debian."""
 MAX_MEMBERS = 200_000
 """Files of one package; Debian's largest have half as many."""
+MAX_TEXT = 8 << 20
+"""Bytes of one text; the longest copyright files of Debian have two megabytes."""
 MAX_XZ_MEMORY = 80 << 20
 """What `xz -9` needs to unpack is 65 MiB (xz(1))."""
 
@@ -89,6 +91,20 @@ def read_scripts(locked: lock.Package, source: store.Store) -> Mapping[str, str]
     """
     with source.open(locked.content.digest) as stream, _explained(locked):
         return _scripts(dict(_control_files(_unpacked(stream, _members(stream), "control.tar"))))
+
+
+def read_file(locked: lock.Package, source: store.Store, path: str) -> bytes:
+    """One file of a package, which is text; empty if there is none, or none of a text's size.
+
+    Raises:
+        BuildchainError: the file is not a package or is damaged.
+    """
+    with source.open(locked.content.digest) as stream, _explained(locked):
+        unpacked = _unpacked(stream, _members(stream), "data.tar")
+        for header, content in _limited(tar.read(unpacked), MAX_DATA):
+            if header.kind is tar.Kind.FILE and entries.canonical(header.path) == path:
+                return b"".join(content) if header.size <= MAX_TEXT else b""
+    return b""
 
 
 def _scripts(control: Mapping[str, bytes]) -> Mapping[str, str]:

@@ -19,7 +19,8 @@ RINGS = {
     **dict.fromkeys(["command", "store", "fetch", "signing", "source", "mirrors", "compression", "templates"], 2),
     # Formats and what is made of them; the judge.
     **dict.fromkeys(["deb", "oci", "iso"], 3),
-    **dict.fromkeys(["rootfs", "image", "salt", "registry", "product", "documentation", "stage", "verify"], 3),
+    **dict.fromkeys(["rootfs", "image", "salt", "registry", "product", "stage", "verify"], 3),
+    **dict.fromkeys(["documentation", "licences"], 3),
     # Thin: doit's dictionaries and the command line.
     **dict.fromkeys(["tasks", "cli"], 4),
 }
