@@ -15,7 +15,7 @@ from buildchain.tasks.iso import (
     task_populate_iso,
 )
 from buildchain.tasks.lock import task_lock
-from buildchain.tasks.packaging import task_packaging
+from buildchain.tasks.packaging import task__licences, task_packaging
 from buildchain.tasks.pull import task__pull
 from buildchain.tasks.quality import (
     task__test_tools,

@@ -18,7 +18,7 @@ def task_iso() -> action.Task:
     """Build the MetalK8s image (default)."""
     return {
         "actions": None,
-        "task_dep": ["populate_iso", "_iso_build", "_iso_digest"],
+        "task_dep": ["populate_iso", "_iso_build", "_iso_digest", "_licences"],
     }
 
 
@@ -150,6 +150,7 @@ def task__iso_digest() -> action.Task:
     """Write and sign the ISO's digest."""
     here = context.load()
     targets = [here.build_root / product.DIGESTS, here.build_root / product.SIGNATURE]
+    reports = [here.build_root / report.FILE_NAME, here.build_root / report.PAGE_NAME]
     return {
         "title": action.title("SHA256SUM", targets[0]),
         "actions": [action.run(_write_digest, here)],
@@ -160,7 +161,7 @@ def task__iso_digest() -> action.Task:
             doit.tools.config_changed({"key": here.key_identity, "epoch": here.epoch}),
             doit.tools.result_dep("_iso_build"),
         ],
-        "clean": action.removal(*targets, here.build_root / report.FILE_NAME, here.settings.root / reporter.LOG_NAME),
+        "clean": action.removal(*targets, *reports, here.settings.root / reporter.LOG_NAME),
     }
 
 

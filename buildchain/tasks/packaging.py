@@ -1,8 +1,9 @@
 """Tasks that make the package repositories of the medium."""
 
+import typing
 from collections.abc import Iterator
 
-from buildchain import deb, lock, manifest, signing, tree
+from buildchain import deb, licences, lock, manifest, signing, tree
 from buildchain.tasks import action, context, fragment
 
 
@@ -12,6 +13,17 @@ def task_packaging() -> Iterator[action.Task]:
     yield {"name": None, "doc": "Pull the software packages and index their repositories.", "task_dep": ["_pull"]}
     for repository in here.manifest.repositories:
         yield _repository_task(here, repository)
+
+
+def task__licences() -> action.Task:
+    """Read under which licences the packages come, for the report; last, because it takes seconds the first time."""
+    here = context.load()
+    return {
+        "title": action.title("LICENCES", "packages"),
+        "actions": [action.run(_read_licences, here)],
+        "task_dep": ["_pull", "_iso_digest"],
+        "uptodate": [lambda: _are_licences_known(here)],
+    }
 
 
 def fragments(here: context.Context) -> list[str]:
@@ -35,6 +47,15 @@ def _repository_task(here: context.Context, repository: manifest.Repository) -> 
         task_dep=["_pull"],
     )
     return {"name": repository.name, "doc": f"Index the repository {repository.name}.", **task}
+
+
+def _read_licences(here: context.Context) -> dict[str, typing.Any]:
+    return {"read": licences.read(here.locked.packages(), here.store)}
+
+
+def _are_licences_known(here: context.Context) -> bool:
+    packages = here.locked.packages() if here.is_locked else []
+    return len(licences.known(packages, here.store)) == len(packages)
 
 
 def _locked(here: context.Context, repository: manifest.Repository) -> object:

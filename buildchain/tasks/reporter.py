@@ -75,6 +75,7 @@ class Reporter(doit.reporter.ConsoleReporter):  # type: ignore[misc]
         row = self.rows.setdefault(task.name, {"started": None})
         started = row["started"]
         row["result"] = result
+        row["is_group"] = not task.actions
         row["values"] = dict(task.values)
         row["elapsed"] = None if started is None else round(time.time() - started, 3)
         row["out"] = "".join(action.out or "" for action in task.actions)

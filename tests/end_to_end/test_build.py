@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 
+from buildchain import fetch
 from tests.end_to_end import conftest
 
 _DEAD_MIRRORS = {"DEBIAN_MIRROR": "http://127.0.0.1:9/debian", "DEBIAN_SECURITY_MIRROR": "http://127.0.0.1:9/security"}
@@ -24,6 +25,11 @@ def test_outputs(first: conftest.Checkout) -> None:
         each["name"] for each in report["artifacts"]
     }
     assert report["totals"]["saved_bytes"] > 0
+    assert sum(group["bytes"] for group in report["space"]) == report["totals"]["unique_bytes"]
+    assert report["packages"][0]["licences"]
+    page = (build / "report.html").read_text()
+    assert f"<dd>{fetch.size_text(report['totals']['unique_bytes'])}</dd>" in page
+    assert report["product"]["git"] in page
 
 
 def test_two_builds_are_identical(first: conftest.Checkout, second: conftest.Checkout) -> None:
@@ -33,11 +39,14 @@ def test_two_builds_are_identical(first: conftest.Checkout, second: conftest.Che
 
 
 def test_second_run_does_nothing_and_asks_nobody(first: conftest.Checkout) -> None:
+    reports = [first.root / "_build/report.json", first.root / "_build/report.html"]
+    written = [path.stat().st_mtime_ns for path in reports]
     before = first.iso.stat()
     printed = first.doit(**_DEAD_MIRRORS)
     assert [line for line in printed.splitlines() if line.startswith(". ")] == []
     after = first.iso.stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert [path.stat().st_mtime_ns for path in reports] == written
 
 
 def test_offline_rebuild_from_the_store(first: conftest.Checkout) -> None:

@@ -1,4 +1,4 @@
-"""report.json: what a run made, from what, how large, how long, and how far from the fastest it could have been."""
+"""report.json and report.html: what a run made, from what, how large, how long, and how far from the fastest."""
 
 import datetime
 import hashlib
@@ -8,10 +8,11 @@ import time
 import typing
 from collections.abc import Mapping
 
-from buildchain import digest, product, tree
+from buildchain import digest, licences, lock, product, tree
 from buildchain.tasks import action, context, fragment
 
 FILE_NAME = "report.json"
+PAGE_NAME = "report.html"
 
 _CALIBRATION_BYTES = 64 << 20
 
@@ -27,15 +28,21 @@ Rows = Mapping[str, Mapping[str, typing.Any]]
 
 
 def write(here: context.Context, rows: Rows) -> None:
-    """Write the report of a run that has built the ISO.
+    """Write the report of a run that has built the ISO, as data and as a page.
 
     Arguments:
         rows: by task name, what the reporter noted: result, elapsed seconds, values.
     """
+    # Imported here: a run that does nothing writes no page.
+    from buildchain.tasks.report import page, space
+
     medium = fragment.load(here.fragment("medium"))
     tasks = {name: row for name, row in rows.items() if "result" in row}
     totals = _totals(medium, tasks)
     iso = tasks["_iso_build"]
+    images = space.images(
+        medium, here.store, {name: [each.name for each in chain] for name, chain in here.chains.items()}
+    )
     report = {
         "product": {"name": here.settings.project_name, "version": str(here.version), "git": here.source.name},
         "built": {
@@ -46,8 +53,13 @@ def write(here: context.Context, rows: Rows) -> None:
         "artifacts": [*_parts(here, tasks), _iso(here, iso)],
         "totals": totals,
         "floor": _floor(totals, tasks),
+        "tasks": _timeline(tasks),
+        "space": space.groups(medium, images),
+        "images": images,
+        "packages": _packages(here),
     }
     action.write(here.build_root / FILE_NAME, (json.dumps(report, indent=1) + "\n").encode())
+    action.write(here.build_root / PAGE_NAME, page.render(report).encode())
 
 
 def _parts(here: context.Context, tasks: Rows) -> list[dict[str, typing.Any]]:
@@ -74,6 +86,44 @@ def _iso(here: context.Context, row: Mapping[str, typing.Any]) -> dict[str, typi
     return {"name": "iso", "kind": "medium", "size": size, "digest": f"sha256:{hex_digest}", **_effort(row)}
 
 
+def _timeline(tasks: Rows) -> list[dict[str, typing.Any]]:
+    """The tasks that do something, in the order of their start, in seconds since the first one's."""
+    begun = [row["started"] for row in tasks.values() if row["started"] is not None]
+    first = min(begun, default=0)
+    rows = [
+        {
+            "name": name,
+            "started": round((row["started"] or first) - first, 3),
+            "seconds": row["elapsed"] or 0,
+            "result": row["result"],
+        }
+        for name, row in tasks.items()
+        if not row["is_group"]
+    ]
+    return sorted(rows, key=lambda row: (row["started"], row["name"]))
+
+
+def _packages(here: context.Context) -> list[dict[str, typing.Any]]:
+    packages = here.locked.packages()
+    known = licences.known(packages, here.store)
+    shippers: dict[lock.Package, list[str]] = {}
+    for each in here.locked.sets:
+        for package in each.packages:
+            shippers.setdefault(package, []).append(each.name)
+    return [
+        {
+            "name": package.name,
+            "version": package.version,
+            "architecture": package.architecture,
+            "source": package.source,
+            "size": package.content.size,
+            "licences": list(known.get(package, (licences.UNKNOWN,))),
+            "shipped_by": shippers[package],
+        }
+        for package in packages
+    ]
+
+
 def _effort(row: Mapping[str, typing.Any]) -> dict[str, typing.Any]:
     return {"seconds": row["elapsed"] or 0, "is_cached": row["result"] == "up-to-date"}
 
@@ -89,7 +139,7 @@ def _totals(medium: tree.Tree, tasks: Rows) -> dict[str, typing.Any]:
         "saved_bytes": sum(sizes) - sum(unique.values()),
         "pulled_bytes": pulled.get("bytes", 0),
         "pull_seconds": pulled.get("seconds", 0),
-        "seconds": round(sum(row["elapsed"] or 0 for row in tasks.values()), 3),
+        "seconds": round(max((row["started"] + row["seconds"] for row in _timeline(tasks)), default=0), 3),
     }
 
 
@@ -106,6 +156,7 @@ def _floor(totals: Mapping[str, typing.Any], tasks: Rows) -> dict[str, typing.An
         "sha256_bytes_per_second": round(rate),
         "times_floor": round(totals["seconds"] / floor, 2),
         "slowest_task": slowest,
+        "slowest_seconds": tasks[slowest]["elapsed"] or 0,
     }
 
 
