@@ -196,6 +196,25 @@ def test_durations_read_well(seconds: float, text: str) -> None:
     assert page.seconds_text(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["image a"], "image a"),
+        (["image a", "image b", "repository r"], "repository r, 2 images"),
+        (["repository r"], "repository r"),
+    ],
+)
+def test_who_ships_a_package_is_short(names: list[str], text: str) -> None:
+    assert page.shippers_text(names) == text
+
+
+def test_many_licences_are_counted(report: dict[str, typing.Any]) -> None:
+    report["packages"][0]["licences"] = [f"L{number}" for number in range(9)]
+    text = page.render(report)
+    assert "L4, L5 <span" in text
+    assert "and 3 more" in text
+
+
 def test_a_report_of_nothing_is_a_page(report: dict[str, typing.Any]) -> None:
     empty: dict[str, list[object]] = {"tasks": [], "space": [], "images": [], "packages": [], "artifacts": []}
     assert test_documentation.Page(page.render({**report, **empty})).open == []

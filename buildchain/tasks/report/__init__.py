@@ -21,6 +21,7 @@ _ARTIFACTS = {
     "images:": ("image", "image-"),
     "_registry": ("registry configuration", "registry"),
     "_product": ("product metadata", "product"),
+    "_documentation": ("documentation", "documentation"),
 }
 """By task: what kind of artefact it makes, and the name or the start of the name of its fragment."""
 

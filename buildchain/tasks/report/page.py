@@ -12,7 +12,7 @@ WIDTH = 1000
 _MAP_HEIGHT = 560
 _FRAME = 2
 _TITLE = 18
-_LETTER = 6.2
+_LETTER = 6.6
 """Width of a letter in labels, roughly: what is longer than its box is cut."""
 _FEWEST_LETTERS = 4
 _BOLD = 0.88
@@ -21,6 +21,8 @@ _LABEL_HEIGHT = 14
 _NAMES = 240
 """Where the bars of the waterfall begin."""
 _ROW = 22
+_MOST_LICENCES = 6
+"""How many are shown; some packages name forty."""
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
 
 Report = Mapping[str, typing.Any]
@@ -39,7 +41,16 @@ def render(report: Report) -> str:
         floor=_bars(report),
         bytes_text=fetch.size_text,
         seconds_text=seconds_text,
+        shippers_text=shippers_text,
+        most_licences=_MOST_LICENCES,
     )
+
+
+def shippers_text(names: Sequence[str]) -> str:
+    """Who ships a package: repositories by name; images by name if there is one, else their number."""
+    images = [name for name in names if name.startswith("image ")]
+    others = [name for name in names if name not in images]
+    return ", ".join([*others, *images] if len(images) == 1 else [*others, *[f"{len(images)} images"] * bool(images)])
 
 
 def seconds_text(seconds: float) -> str:
@@ -53,14 +64,16 @@ def _map(groups: Sequence[Mapping[str, typing.Any]]) -> Iterator[dict[str, typin
     """The treemap: a box for each group, and in it one for each part."""
     boxes = treemap.squarify([group["bytes"] for group in groups], treemap.Box(0, 0, WIDTH, _MAP_HEIGHT))
     for group, box in zip(groups, boxes, strict=True):
-        title = f"{group['name'].rpartition('/')[2]} · {fetch.size_text(group['bytes'])}"
+        name = group["name"].rpartition("/")[2]
+        title = f"{name} · {fetch.size_text(group['bytes'])}"
         top = _TITLE if box.height > 2 * _TITLE else _FRAME
         inner = box.inset(_FRAME, top)
+        room = box.width * _BOLD if top == _TITLE else 0
         cells = treemap.squarify([part["bytes"] for part in group["parts"]], inner)
         yield {
             "kind": group["kind"],
             "box": box,
-            "label": _fitting(title, box.width * _BOLD) if top == _TITLE else "",
+            "label": title if _fitting(title, room) == title else _fitting(name, room),
             "hint": f"{group['name']}: {group['bytes']} bytes",
             "cells": [_cell(part, cell) for part, cell in zip(group["parts"], cells, strict=True)],
         }
