@@ -7,9 +7,12 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import pytest
+
+from tests.support import openpgp
+from tests.support import small as small_distribution
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 ORDINARY_USER = 65534
@@ -64,9 +67,7 @@ def clone(
     home.mkdir(parents=True, exist_ok=True)
     root = directory / "checkout"
     subprocess.run(["git", "clone", "--quiet", *options, f"file://{ROOT}", root], check=True)
-    if user is not None:
-        for path in [directory, home, root, *root.rglob("*")]:
-            os.chown(path, user, user, follow_symlinks=False)
+    _give([directory, home, root, *root.rglob("*")], user)
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -80,6 +81,12 @@ def clone(
         **variables,
     }
     return Checkout(root, environment, umask, user)
+
+
+def _give(paths: Iterable[pathlib.Path], user: int | None) -> None:
+    if user is not None:
+        for path in paths:
+            os.chown(path, user, user, follow_symlinks=False)
 
 
 @pytest.fixture(scope="session")
@@ -102,4 +109,44 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     checkout = clone(directory, "--depth=1", umask=0o077, TZ="America/St_Johns", LC_ALL="C", PYTHONHASHSEED="7")
     checkout.doit("-n", "4")
     yield checkout
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Small:
+    """A clone with an intent of its own, built once, and the upstream it pulls from."""
+
+    checkout: Checkout
+    upstream: small_distribution.Upstream
+    digest: str
+    """Of the ISO."""
+
+
+@pytest.fixture(scope="session")
+def small() -> Iterator[Small]:
+    """The small distribution, locked, committed and built by an ordinary user."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="small-"))
+    directory.chmod(0o755)
+    user = ORDINARY_USER if os.getuid() == 0 else None
+    with openpgp.home() as home, small_distribution.Upstream(directory / "archive", home) as upstream:
+        (directory / "temporary").mkdir()
+        temporary = str(directory / "temporary")
+        checkout = clone(directory, user=user, DEBIAN_MIRROR=upstream.mirror.url, NO_PROXY="*", TMPDIR=temporary)
+        texts = {
+            "distribution.yaml": small_distribution.INTENT,
+            "packages/keys/test.asc": home.public(upstream.key).decode(),
+            "images/tool/image.yaml": small_distribution.RECIPE,
+        }
+        for path, text in texts.items():
+            (checkout.root / path).parent.mkdir(exist_ok=True)
+            (checkout.root / path).write_text(text)
+        _give([directory / "temporary", checkout.root / "images/tool", *(checkout.root / path for path in texts)], user)
+        (checkout.root / "distribution.lock.json").unlink()
+        checkout.doit("lock")
+        author = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        for argv in (["add", "--all"], ["commit", "--quiet", "--message=small: ship little"]):
+            done = checkout.run("git", *author, *argv)
+            assert done.returncode == 0, done.stdout
+        checkout.doit()
+        yield Small(checkout, upstream, checkout.iso_digest())
     shutil.rmtree(directory, ignore_errors=True)
