@@ -31,13 +31,33 @@ def stage(contents: tree.Tree, source: store.Store, target: pathlib.Path) -> Sta
         IntegrityError: a store entry is damaged.
         BuildchainError: the folder cannot be written.
     """
-    _verify(contents, source)
+    verify(contents, source)
     try:
         return _stage(contents, source, target)
     except OSError as error:
         place = error.filename or target
         hint = "Free space below BUILD_ROOT, or make it writable."
         raise errors.BuildchainError(str(place), error.strerror or str(error), hint) from error
+
+
+def verify(contents: tree.Tree, source: store.Store) -> None:
+    """Read every store entry of a tree once, and name all that are damaged.
+
+    Raises:
+        IntegrityError:  one entry is damaged.
+        BuildchainError: several are, or some are missing or unreadable.
+    """
+    distinct = {file.content for file in contents.files()}
+    largest_first = sorted(distinct, key=lambda content: (-content.size, content))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        problems = [
+            problem for problem in pool.map(lambda content: _problem(source, content), largest_first) if problem
+        ]
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        why = "\n".join([f"{len(problems)} entries are damaged or missing", *(f"  {each.what}" for each in problems)])
+        raise errors.BuildchainError(str(source.root), why, problems[0].hint)
 
 
 def is_staged(contents: tree.Tree, source: store.Store, target: pathlib.Path) -> bool:
@@ -51,21 +71,6 @@ def is_staged(contents: tree.Tree, source: store.Store, target: pathlib.Path) ->
         )
     except OSError:
         return False
-
-
-def _verify(contents: tree.Tree, source: store.Store) -> None:
-    """Read every entry of the tree once, and name all that are damaged."""
-    distinct = {file.content for file in contents.files()}
-    largest_first = sorted(distinct, key=lambda content: (-content.size, content))
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        problems = [
-            problem for problem in pool.map(lambda content: _problem(source, content), largest_first) if problem
-        ]
-    if len(problems) == 1:
-        raise problems[0]
-    if problems:
-        why = "\n".join([f"{len(problems)} entries are damaged or missing", *(f"  {each.what}" for each in problems)])
-        raise errors.BuildchainError(str(source.root), why, problems[0].hint)
 
 
 def _problem(source: store.Store, content: digest.Descriptor) -> errors.BuildchainError | None:

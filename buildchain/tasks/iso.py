@@ -201,8 +201,11 @@ def _stage(here: context.Context, medium: pathlib.Path) -> dict[str, typing.Any]
 
 
 def _write_iso(here: context.Context, medium: pathlib.Path) -> dict[str, typing.Any]:
+    contents = fragment.load(medium)
+    # Also when it was staged long ago: only this is the moment at which its bytes are signed for.
+    stage.verify(contents, here.store)
     volume_id = product.volume_id(here.settings.project_name, here.version)
-    written = iso.write(fragment.load(medium), here.store, volume_id=volume_id, epoch=here.epoch, target=here.iso_path)
+    written = iso.write(contents, here.store, volume_id=volume_id, epoch=here.epoch, target=here.iso_path)
     return {"digest": written.digest.hex, "size": written.size}
 
 

@@ -423,6 +423,44 @@ def _make_folder(path: pathlib.Path) -> None:
     (path / "file").write_text("")
 
 
+@pytest.mark.parametrize("harm", [_damage, _truncate, _make_unreadable])
+def test_bad_store_entry_never_ships_and_heals(site: conftest.Small, harm: Callable[[pathlib.Path], None]) -> None:
+    """Even if everything but the ISO is up to date: damage is refused once, what cannot be read is pulled at once."""
+    _built(site)
+    entry = _entry(site, "beta")
+    site.checkout.iso.unlink()
+    harm(entry)
+    if harm is _damage:
+        said = _bad(site)
+        assert entry.name in said
+        assert "The damaged entry is removed; run ./doit.sh again" in said
+        assert not site.checkout.iso.exists()
+    _built(site)
+
+
+@pytest.mark.root
+def test_foreign_store_entry(site: conftest.Small) -> None:
+    """A store entry of another user's: a good one is used, a bad one is refused."""
+    _built(site)
+    entry = _entry(site, "beta")
+    site.checkout.iso.unlink()
+    for path in (entry, entry.parent):
+        os.chown(path, 0, 0)
+    try:
+        _built(site)
+        site.checkout.iso.unlink()
+        _damage(entry)
+        said = _bad(site)
+    finally:
+        entry.unlink()
+        assert site.checkout.user is not None
+        os.chown(entry.parent, site.checkout.user, site.checkout.user)
+    assert entry.name in said
+    assert "ask its owner, or set STORE" in said
+    assert not site.checkout.iso.exists()
+    _built(site)
+
+
 @pytest.mark.root
 def test_read_only_checkout(site: conftest.Small) -> None:
     root = site.checkout.root
