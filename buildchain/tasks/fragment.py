@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 import doit.tools
 
-from buildchain import tree
+from buildchain import digest, tree
 from buildchain.tasks import action, context
 
 _NO_MAKERS = {"tasks", "verify"}
@@ -42,7 +42,7 @@ def task(
         "task_dep": ["_build_root", *task_dep],
         "uptodate": [
             doit.tools.config_changed({"identity": repr(identity), "makers": makers()}),
-            lambda: is_held(here, path),
+            lambda task, values: _digest(path) == values.get("digest") and is_held(here, path),
         ],
         "clean": action.removal(path),
     }
@@ -91,5 +91,15 @@ def _modules(directory: str, leave_out: Collection[str] = ()) -> Iterator[str]:
 
 def _write(path: pathlib.Path, make: Callable[[], tree.Tree]) -> dict[str, typing.Any]:
     made = make()
-    action.write(path, tree.dump(made))
-    return {"files": len(made), "bytes": sum(file.content.size for file in made.files())}
+    content = tree.dump(made)
+    action.write(path, content)
+    size = sum(file.content.size for file in made.files())
+    return {"files": len(made), "bytes": size, "digest": str(digest.Digest.of_bytes(content))}
+
+
+def _digest(path: pathlib.Path) -> str:
+    """Of a fragment; the one that stands here may come from a run before the last, with another build root."""
+    try:
+        return str(digest.Digest.of_bytes(path.read_bytes()))
+    except OSError:
+        return ""

@@ -158,7 +158,7 @@ def task__iso_digest() -> action.Task:
         "targets": targets,
         "task_dep": ["_iso_build"],
         "uptodate": [
-            doit.tools.config_changed({"key": here.key_identity, "epoch": here.epoch}),
+            doit.tools.config_changed({"key": here.key_identity, "epoch": here.epoch, "target": str(targets[0])}),
             doit.tools.result_dep("_iso_build"),
         ],
         "clean": action.removal(*targets, *reports, here.settings.root / reporter.LOG_NAME),

@@ -604,6 +604,16 @@ def test_name_that_no_medium_carries(site: conftest.Small, name: str) -> None:
     assert "Rename these files" in said
 
 
+@pytest.mark.parametrize("content", ["garbage", "[]", "{}", '[{"path": "x"}]'])
+def test_damaged_fragment_is_made_anew(site: conftest.Small, content: str) -> None:
+    """What an earlier run left in the build root is no input that anybody wrote: it is thrown away."""
+    _built(site)
+    for path in (site.checkout.root / "_build/tree").iterdir():
+        path.write_text(content)
+    site.checkout.iso.unlink()
+    _built(site)
+
+
 def test_mirror_that_nobody_names(site: conftest.Small) -> None:
     said = _bad(site, "lock", DEBIAN_MIRROR="")
     assert "apt sources offers Test bookworm" in said
@@ -619,3 +629,14 @@ def test_no_source_to_name(site: conftest.Small) -> None:
         (root / ".tig").rename(root / ".git")
     assert "SOURCE.json" in said
     assert "Build from a git clone" in said
+
+
+def test_another_build_root_and_back(site: conftest.Small, empty_store: str) -> None:
+    """What an earlier run with other input left in a build root is not taken for fresh because another one is."""
+    _edit(site, "README.md", "MetalK8s", "MetalK9s")
+    site.checkout.doit()
+    assert site.checkout.iso_digest() != site.digest
+    _run(site, "git", "checkout", "--quiet", "--", ".")
+    site.checkout.doit(BUILD_ROOT=f"{empty_store}/build")
+    _built(site)
+    _run(site, "sh", "-c", "cd _build && sha256sum --check SHA256SUM")
