@@ -75,7 +75,8 @@ def stream(
     """Run a program to its end and hand over each line of its standard output as it comes.
 
     The program's standard input stays open after `stdin`: its end tells the program that nobody waits any more,
-    and it has to end as well. That is what happens when `on_line` raises and when this process is killed.
+    and it has to end as well. That is what happens when `on_line` raises and when this process is killed. A Ctrl-C
+    reaches it in no other way, so that none can come while it cannot tidy up.
 
     Raises:
         ToolError: the program is missing or its exit code is not 0.
@@ -84,7 +85,12 @@ def stream(
     with tempfile.TemporaryFile() as log:
         with _starting(texts, hint):
             child = subprocess.Popen(
-                texts, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=_environment(environment)
+                texts,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=_environment(environment),
+                process_group=0,
             )
         try:
             with child, contextlib.suppress(BrokenPipeError):  # ended early: its exit code says why

@@ -538,6 +538,18 @@ def test_interrupted_image_build(site: conftest.Small, options: tuple[str, ...])
     assert fragment.read_bytes() == before
 
 
+@pytest.mark.parametrize("options", [(), ("-n", "4")], ids=["one task at a time", "threads"])
+def test_interrupted_iso(site: conftest.Small, options: tuple[str, ...]) -> None:
+    _built(site)
+    site.checkout.iso.unlink()
+    part = site.checkout.root / "_build/.metalk8s.iso.part"
+    running = _start(site, *options)
+    _wait_until(part.exists)
+    _interrupt(site, running)
+    _check_absent_or_whole(site)
+    _built(site)
+
+
 def test_killed_while_the_iso_is_written(site: conftest.Small) -> None:
     """Only the run itself is killed: its children end by themselves and tidy up."""
     _built(site)
