@@ -597,6 +597,30 @@ def test_failing_task_among_others(site: conftest.Small) -> None:
     assert "its tag is 2.0" in row["error"]
 
 
+_VERIFIED = {
+    "missing file": (("missing",), 2),
+    "file that may not be read": (("/etc/shadow",), 2),
+    "empty file": (("/dev/null",), 1),
+    "file that is no medium": (("VERSION",), 1),
+    "folder that is no medium": (("docs",), 1),
+    "key that is missing": (("_build/metalk8s.iso", "--key", "missing"), 2),
+    "key that is a folder": (("_build/metalk8s.iso", "--key", "docs"), 2),
+    "key that is none": (("_build/metalk8s.iso", "--key", "VERSION"), 2),
+    "fingerprint that is none": (("_build/metalk8s.iso", "--fingerprint", "zz"), 2),
+    "key and fingerprint": (("_build/metalk8s.iso", "--key", "k", "--fingerprint", "zz"), 2),
+    "no path": ((), 2),
+}
+
+
+@pytest.mark.parametrize(("arguments", "code"), _VERIFIED.values(), ids=_VERIFIED.keys())
+def test_verify_on_nonsense(site: conftest.Small, arguments: tuple[str, ...], code: int) -> None:
+    done = site.checkout.run(".venv/bin/buildchain", "verify", *arguments)
+    print(done.stdout)
+    assert done.returncode == code, done.stdout
+    assert "Traceback" not in done.stdout
+    assert re.search("missing|/etc/shadow|/dev/null|VERSION|docs|key|path", done.stdout)
+
+
 def test_two_contents_for_one_path(site: conftest.Small) -> None:
     _edit(site, "distribution.lock.json", "b/beta/beta_1.0-1_amd64.deb", "b/beta/heavy_1.0-1_amd64.deb")
     said = _bad(site, "populate_iso")
