@@ -41,6 +41,7 @@ def _check(here: context.Context) -> None:
     """Tell which locked packages have a newer version or are gone from their mirror; either fails the task."""
     old = lock.load(here.lock_path)
     new = _resolve(here, [])
+    _refuse_older_indexes(old, new)
     current = set(new.packages())
     found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
     gone = [
@@ -59,6 +60,9 @@ def _indented(line: str) -> str:
 
 
 def _resolve(here: context.Context, kept: Sequence[lock.Package]) -> lock.Lock:
+    if here.settings.is_offline:
+        why = "versions cannot be chosen offline"
+        raise errors.BuildchainError(lock.FILE_NAME, why, "Unset OFFLINE and run the same command again.")
     found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
     wanted = {name for request in here.requests for name in request.archives}
     archives = here.manifest.archives

@@ -650,6 +650,13 @@ def test_damaged_fragment_is_made_anew(site: conftest.Small, content: str) -> No
     _built(site)
 
 
+def test_locking_offline(site: conftest.Small) -> None:
+    site.upstream.mirror.log.clear()
+    assert "Unset OFFLINE" in _bad(site, "lock", OFFLINE="1")
+    assert "Unset OFFLINE" in _bad(site, "lock", "--check", OFFLINE="1")
+    assert site.upstream.mirror.log == []
+
+
 def test_mirror_that_nobody_names(site: conftest.Small) -> None:
     said = _bad(site, "lock", DEBIAN_MIRROR="")
     assert "apt sources offers Test bookworm" in said
