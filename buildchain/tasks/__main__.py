@@ -6,31 +6,79 @@ user's into a sentence and exit code 1.
 
 import contextlib
 import fcntl
+import io
 import os
 import pathlib
+import signal
 import sys
 import typing
 import warnings
 from collections.abc import Iterator, Sequence
 
 import doit.cmd_base
+import doit.cmd_completion
 import doit.doit_cmd
 
-from buildchain import errors
+from buildchain import errors, product
 from buildchain.tasks import context
 
 _LOOKS_ONLY = {"list", "info", "help", "tabcompletion", "--help", "--version", "dumpdb"}
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
+_PROGRAM = "doit.sh"
+_REPORTERS = {"json": "buildchain.tasks.reporter:JsonReporter"}
+
+
+class _RefusedError(BaseException):
+    """A `BuildchainError`, its cause, on the way past doit, which takes every `Exception` here for a bug."""
+
+
+class _Loader(doit.cmd_base.ModuleTaskLoader):  # type: ignore[misc]
+    """Loads the tasks; what is wrong with a file of the user's gets to `main`."""
+
+    def load_tasks(self, cmd: object, pos_args: list[str]) -> object:
+        try:
+            return super().load_tasks(cmd, pos_args)
+        except errors.BuildchainError as error:
+            raise _RefusedError from error
+
+
+class _TabCompletion(doit.cmd_completion.TabCompletion):  # type: ignore[misc]
+    """doit's completion scripts, calling the program as it was typed: ./doit.sh is in no PATH."""
+
+    name = "tabcompletion"
+    outstream: typing.TextIO
+
+    def execute(self, opt_values: dict[str, typing.Any], pos_args: list[str]) -> None:
+        target, self.outstream = self.outstream, io.StringIO()
+        super().execute(opt_values, pos_args)
+        typed = {"bash": "${COMP_WORDS[0]}", "zsh": "${words[1]}"}[opt_values["shell"]]
+        target.write(self.outstream.getvalue().replace(f"$({_PROGRAM} ", f"$({typed} "))
+
+
+class _Doit(doit.doit_cmd.DoitMain):  # type: ignore[misc]
+    """doit under the name that the user types."""
+
+    BIN_NAME = f"./{_PROGRAM}"
+    DOIT_CMDS = tuple(
+        _TabCompletion if command is doit.cmd_completion.TabCompletion else command
+        for command in doit.doit_cmd.DoitMain.DOIT_CMDS
+    )
+
 
 def main(argv: Sequence[str]) -> int:
     """Run doit on the tasks of this repository; returns its exit code."""
     os.chdir(context.ROOT)
+    if _only_talks(argv):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `list | head` is no mistake
     try:
         with contextlib.nullcontext() if _only_looks(argv) else _only_run():
             return _run_doit(argv)
     except errors.BuildchainError as error:
         sys.stderr.write(f"{error}\n")
+        return 1
+    except _RefusedError as refused:
+        sys.stderr.write(f"{refused.__cause__}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted; what is finished is kept, run ./doit.sh again to go on\n")
@@ -41,10 +89,11 @@ def _run_doit(argv: Sequence[str]) -> int:
     # Whatever is wrong with the user's files is said now, by `main`: what a task creator raises, doit takes for a bug.
     here = context.load()
     _ = here.source
+    product.volume_id(here.settings.project_name, here.version)
     import dodo
 
-    loader = doit.cmd_base.ModuleTaskLoader(dodo)
-    code: int = doit.doit_cmd.DoitMain(loader, config_filenames=()).run(list(argv))
+    sys.argv[0] = _PROGRAM  # what doit calls itself in completion scripts
+    code: int = _Doit(_Loader(dodo), config_filenames=(), extra_config={"REPORTER": _REPORTERS}).run(list(argv))
     if not os.path.lexists(here.build_root):
         # After `clean` nothing of the build is left, not even the records of it.
         pathlib.Path(str(dodo.DOIT_CONFIG["dep_file"])).unlink(missing_ok=True)
@@ -56,6 +105,11 @@ def _run_doit(argv: Sequence[str]) -> int:
 
 def _only_looks(argv: Sequence[str]) -> bool:
     return bool(argv) and argv[0] in _LOOKS_ONLY
+
+
+def _only_talks(argv: Sequence[str]) -> bool:
+    """Whether this run starts nothing that may end while we talk to it."""
+    return _only_looks(argv) or (bool(argv) and argv[0] == "clean")
 
 
 @contextlib.contextmanager
@@ -78,4 +132,6 @@ def _only_run() -> Iterator[None]:
 
 if __name__ == "__main__":
     warnings.simplefilter("default")
+    # In a log as on a terminal: what is said first stands first, on both streams.
+    typing.cast(io.TextIOWrapper, sys.stdout).reconfigure(line_buffering=True)
     sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,10 @@
 """What a run prints, and build.log: one readable line a task, one readable block a failure."""
 
 import contextlib
+import io
 import json
 import pathlib
+import sys
 import time
 import typing
 
@@ -42,7 +44,8 @@ class Reporter(doit.reporter.ConsoleReporter):  # type: ignore[misc]
     def skip_ignore(self, task: typing.Any) -> None:
         """A task is ignored on the user's wish."""
         self._finish(task, "ignore")
-        self.write(f"!! {task.title()}\n")
+        if task.actions:
+            self.write(f"!! {task.title()}\n")
 
     def add_success(self, task: typing.Any) -> None:
         """A task is done."""
@@ -66,10 +69,14 @@ class Reporter(doit.reporter.ConsoleReporter):  # type: ignore[misc]
             self.write(f"{message}\n")
         if self.rows.get("_iso_digest", {}).get("result") == "success" and not self.failures:
             report.write(context.load(), self.rows)
-        tasks = [{"name": name, **row} for name, row in self.rows.items() if "result" in row]
-        log = {"tasks": tasks, "out": "", "err": "\n".join(self.runtime_errors)}
         with contextlib.suppress(OSError):
-            pathlib.Path(LOG_NAME).write_text(json.dumps(log, indent=1) + "\n")
+            pathlib.Path(LOG_NAME).write_text(self.log())
+
+    def log(self) -> str:
+        """What was done, in the form of doit's own JSON reporter."""
+        tasks = [{"name": name, **row} for name, row in self.rows.items() if "result" in row]
+        value = {"tasks": tasks, "out": "", "err": "\n".join(self.runtime_errors)}
+        return json.dumps(value, indent=1) + "\n"
 
     def _finish(self, task: typing.Any, result: str, error: str | None = None) -> None:
         row = self.rows.setdefault(task.name, {"started": None})
@@ -81,3 +88,23 @@ class Reporter(doit.reporter.ConsoleReporter):  # type: ignore[misc]
         row["out"] = "".join(action.out or "" for action in task.actions)
         row["err"] = "".join(action.err or "" for action in task.actions)
         row["error"] = error
+
+
+class JsonReporter(Reporter):
+    """The log on standard output, and nothing else; files are written as ever."""
+
+    desc = "the log on standard output, and build.log"
+
+    def __init__(self, outstream: typing.TextIO, options: dict[str, typing.Any]) -> None:
+        super().__init__(outstream, options)
+        self._stdout = sys.stdout
+        sys.stdout = io.StringIO()  # what tasks say stands in the log
+
+    def write(self, text: str) -> None:
+        """Say nothing."""
+
+    def complete_run(self) -> None:
+        """Print the log."""
+        super().complete_run()
+        sys.stdout = self._stdout
+        self.outstream.write(self.log())

@@ -156,6 +156,15 @@ _EDITS = {
     "wrong type in a recipe": Edit(
         "images/tool/image.yaml", "entrypoint: [/usr/bin/alpha]", "entrypoint: 7", ("images/tool/image.yaml", "line 2")
     ),
+    "unknown key in the exclusions": Edit(
+        "images/exclusions.yaml", "exclude:", "exclud: []\nexclude:", ("images/exclusions.yaml", "exclud", "line")
+    ),
+    "wrong type in the exclusions": Edit(
+        "images/exclusions.yaml",
+        "reason: manual pages are read where packages are installed",
+        "reason: 7",
+        ("images/exclusions.yaml", "reason"),
+    ),
     "unknown key in the maintainer scripts": Edit(
         "images/maintainer-scripts.yaml",
         "base-files:\n  postinst:\n",
@@ -201,6 +210,7 @@ _SETTINGS: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "key file that is not there": ({"SIGNING_KEY": "./no.asc"}, ("SIGNING_KEY", "./no.asc is not a file")),
     "build root that holds the checkout": ({"BUILD_ROOT": "."}, ("BUILD_ROOT", "holds the checkout itself")),
     "certificates that are none": ({"CA_BUNDLE": "VERSION", "STORE": "../none"}, ("CA_BUNDLE", "certificates")),
+    "volume id that is too long": ({"PROJECT_NAME": "M" * 32}, ("volume id", "PROJECT_NAME")),
 }
 
 
@@ -595,6 +605,15 @@ def test_failing_task_among_others(site: conftest.Small) -> None:
     (row,) = [task for task in log["tasks"] if task["name"] == "images:tool"]
     assert row["result"] == "fail"
     assert "its tag is 2.0" in row["error"]
+
+
+def test_wrong_use_of_doit(site: conftest.Small) -> None:
+    for arguments in (("nonsense",), ("list", "nonsense"), ("--nonsense",), ("lock", "--nonsense"), ("-n", "x")):
+        done = site.checkout.run("./doit.sh", *arguments)
+        assert done.returncode == 3, done.stdout
+        assert "Traceback" not in done.stdout
+        assert re.search("nonsense|num_process", done.stdout)
+        assert "__main__" not in done.stdout
 
 
 _VERIFIED = {
