@@ -41,7 +41,7 @@ def _check(here: context.Context) -> None:
     """Tell which locked packages have a newer version or are gone from their mirror; either fails the task."""
     old = lock.load(here.lock_path)
     new = _resolve(here, [])
-    _refuse_older_indexes(old, new)
+    lock.check_not_older(old, new)
     current = set(new.packages())
     found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
     gone = [
