@@ -2,13 +2,14 @@
 
 import json
 import pathlib
+import sys
 import time
 
 import hypothesis
 import pytest
 from hypothesis import strategies
 
-from buildchain import document, errors
+from buildchain import command, document, errors
 
 SCHEMA = "distribution.schema.json"
 
@@ -53,6 +54,50 @@ def test_values_and_lines(tmp_path: pathlib.Path) -> None:
     )  # fmt: skip
     assert loaded.line(("repositories", "debian-12", "packages")) == 11
     assert loaded.problem((), "x") == ("line 2", "x")
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a new process."""
+    monkeypatch.setattr(document, "_accepted", {})
+    monkeypatch.setattr(document, "_recalled", {})
+
+
+_COUNTED = """
+import pathlib, sys
+from buildchain import document
+document.recall(pathlib.Path(sys.argv[1]).read_bytes())
+loaded = document.load(pathlib.Path(sys.argv[2]), sys.argv[3])
+print("yaml" in sys.modules, "jsonschema" in sys.modules, loaded.value, loaded.lines)
+"""
+
+
+def test_what_was_accepted_is_neither_parsed_nor_checked_again(tmp_path: pathlib.Path, forgetful: None) -> None:
+    loaded = _load(tmp_path, GOOD)
+    (tmp_path / "memory").write_bytes(document.accepted())
+    argv: list[command.Argument] = [sys.executable, "-c", _COUNTED, tmp_path / "memory", tmp_path / "a.yaml", SCHEMA]
+    said = command.run(argv, directory=pathlib.Path(__file__).parents[2]).decode()
+    assert said == f"False False {loaded.value} {loaded.lines}\n"
+
+
+def test_what_was_accepted_says_nothing_of_other_content(tmp_path: pathlib.Path, forgetful: None) -> None:
+    _load(tmp_path, GOOD)
+    document.recall(document.accepted())
+    assert _problems(tmp_path, GOOD.replace("ship:", "shop:"))
+    assert _load(tmp_path, GOOD.replace("bookworm", "trixie")).value["archives"]["debian"]["suite"] == "trixie"
+    with pytest.raises(errors.ConfigError):
+        document.load(tmp_path / "a.yaml", "image.schema.json")
+
+
+@pytest.mark.parametrize("damage", [b"", b"\n", b"{}", b"[" * 100_000, b"x\n{}"])
+def test_damaged_memory_is_ignored(tmp_path: pathlib.Path, forgetful: None, damage: bytes) -> None:
+    loaded = _load(tmp_path, GOOD)
+    memory = document.accepted()
+    assert b"bookworm" in memory
+    for content in (damage, memory[:-1], memory.replace(b"bookworm", b"bookwurm")):
+        document.recall(content)
+        assert document._recalled == {}
+    assert _load(tmp_path, GOOD) == loaded
 
 
 def test_a_problem_of_what_is_absent_stands_where_it_is_missing(tmp_path: pathlib.Path) -> None:
