@@ -118,7 +118,7 @@ BLOCKS = len(good()) // SECTOR
         (TABLE + 6, b"\xff\xff", "the little-endian path table of the ISO-9660 tree: names a parent that comes later"),
         # Directory records
         (PRODUCT, b"\0", "/: has bytes after the last record of a sector"),
-        (PRODUCT, b"\xff", "/: has a record of a wrong length"),
+        (PRODUCT, b"\x21", "/: has a record of a wrong length"),
         (PRODUCT + 2, both32(BLOCKS), "product.txt: has an extent outside of the volume"),
         (PRODUCT + 2, both32(extent_of(OTHER)), "product.txt: has other contents in the Joliet tree"),
         (PRODUCT + 2, both32(extent_of(ONE)), "product.txt: overlaps /one"),
