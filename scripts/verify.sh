@@ -46,6 +46,7 @@ has() {
 }
 
 key='' fingerprint='' is_quiet='' dir=''
+misfit='the signature does not fit the text'
 while [ $# -gt 0 ]; do
     case $1 in
         --key | --fingerprint)
@@ -156,7 +157,7 @@ check_signature() {
 # Reads status lines (GnuPG, doc/DETAILS); prints verdict|signer|trusted|reason, or nothing if no key was at hand.
 # With `given` the keys are the user's own, else they are the medium's.
 read_status() {
-    awk -v given="$1" -v named="$fingerprint" -v development="$development" '
+    awk -v given="$1" -v named="$fingerprint" -v development="$development" -v misfit="$misfit" '
         function add(state, signer) { count++; states[count] = state; signers[count] = signer }
         { sub(/\r$/, "") }
         $1 != "[GNUPG:]" { next }
@@ -176,7 +177,7 @@ read_status() {
             }
             if (given && !is_known) exit
             if (!count) { print "corrupt|||holds no signature that can be read"; exit }
-            if (is_bad) { print "corrupt|||the signature does not fit the text"; exit }
+            if (is_bad) { print "corrupt|||" misfit; exit }
             for (i = 1; i <= count; i++)
                 if (states[i] == "valid" && (given || signers[i] == named)) {
                     print (signers[i] == development ? "development key" : "good") "|" signers[i] "|yes|"
@@ -228,6 +229,8 @@ if take SHA256SUM; then
     signer=${rest%%|*} rest=${rest#*|}
     is_trusted=${rest%%|*}
     [ -z "${rest#*|}" ] || printf 'SHA256SUM.asc: %s\n' "${rest#*|}" >"$work/signature"
+    [ "${rest#*|}" != "$misfit" ] ||
+        echo 'SHA256SUM: is not what its signature signs, or that was changed' >>"$work/signature"
 else
     : >"$work/SHA256SUM"
     fault SHA256SUM 'is missing'

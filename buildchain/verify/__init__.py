@@ -151,6 +151,8 @@ def _judge_signatures(
         judgements.append(judgement)
         if judgement.what:
             faults.append(Fault(label + medium.SIGNATURE_NAME, judgement.what))
+        if signature.MISFIT in judgement.what:
+            faults.append(Fault(label + medium.SUM_NAME, "is not what its signature signs, or that was changed"))
     return judgements, faults
 
 

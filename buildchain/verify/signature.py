@@ -71,9 +71,13 @@ class Judgement:
     is_trusted: bool = False
 
 
+MISFIT = "does not fit the text"
+"""What is said of a signature whose key is at hand: it or the text was changed, and which of them nobody can tell."""
+
+
 class _State(enum.Enum):
     VALID = "is valid"
-    BAD = "does not fit the text"
+    BAD = MISFIT
     NO_KEY = "is of a key that is not at hand"
     EXPIRED = "is of an expired key, or has expired itself"
     REVOKED = "is of a revoked key"

@@ -82,6 +82,19 @@ def test_revoked_key(signers: attacks.Keys, good: medium.Entries, tmp_path: path
     _judge_both(folder, keys.revoke(signers.release), tmp_path, Verdict.UNKNOWN_KEY, "revoked")
 
 
+def test_changed_digest_in_the_sums_names_the_sums(
+    signers: attacks.Keys, good: medium.Entries, tmp_path: pathlib.Path
+) -> None:
+    """One hex digit for another: a proper line, which no file fits any more, and which nobody signed."""
+    folder = medium.stage(good, tmp_path / "root")
+    sums = folder / "SHA256SUM"
+    text = sums.read_text()
+    sums.chmod(0o644)
+    sums.write_text(("0" if text[0] != "0" else "1") + text[1:])
+    sums.chmod(0o444)
+    _judge_both(folder, signers.release.public, tmp_path, Verdict.CORRUPT, "SHA256SUM: is not what its signature signs")
+
+
 def _judge_both(folder: pathlib.Path, public: bytes, tmp_path: pathlib.Path, verdict: Verdict, reason: str) -> None:
     key_file = tmp_path / "key.asc"
     key_file.write_bytes(public)
