@@ -136,7 +136,13 @@ def small() -> Iterator[Small]:
             "distribution.yaml": small_distribution.INTENT,
             "packages/keys/test.asc": home.public(upstream.key).decode(),
             "images/tool/image.yaml": small_distribution.RECIPE,
+            # The formulas want images that this distribution does not ship.
+            "salt/FILES": "pillar/top.sls.in\nsalt/top.sls.in\n",
         }
+        for folder in ("salt", "pillar"):
+            for path in sorted((checkout.root / folder).iterdir()):
+                if path.is_dir():
+                    shutil.rmtree(path)
         for path, text in texts.items():
             (checkout.root / path).parent.mkdir(exist_ok=True)
             (checkout.root / path).write_text(text)
