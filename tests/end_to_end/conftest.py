@@ -140,9 +140,8 @@ def small() -> Iterator[Small]:
             "salt/FILES": "pillar/top.sls.in\nsalt/top.sls.in\n",
         }
         for folder in ("salt", "pillar"):
-            for path in sorted((checkout.root / folder).iterdir()):
-                if path.is_dir():
-                    shutil.rmtree(path)
+            for below in [each for each in (checkout.root / folder).iterdir() if each.is_dir()]:
+                shutil.rmtree(below)
         for path, text in texts.items():
             (checkout.root / path).parent.mkdir(exist_ok=True)
             (checkout.root / path).write_text(text)
