@@ -1,0 +1,85 @@
+"""What differs between an intent and a lock, and between two locks."""
+
+import collections
+import types
+from collections.abc import Iterable, Mapping, Sequence
+
+from buildchain import digest, errors
+from buildchain.lock._values import FILE_NAME, HINT, Lock, Request
+
+_NO_SUITES: Mapping[str, str] = types.MappingProxyType({})
+
+
+def differences(value: Lock, requests: Sequence[Request], suites: Mapping[str, str] = _NO_SUITES) -> list[str]:
+    """What the intent asks for and the lock does not hold, or the other way round; empty if the lock covers it.
+
+    Arguments:
+        suites: the suite by archive name.
+    """
+    wanted = {each.name: _features(each.architecture, each.archives, each.words) for each in requests}
+    held = {each.name: _features(each.architecture, each.archives, each.requested) for each in value.sets}
+    found = [f"{name} is wanted but not locked" for name in sorted(wanted.keys() - held.keys())]
+    found += [f"{name} is locked but not wanted" for name in sorted(held.keys() - wanted.keys())]
+    for name in sorted(wanted.keys() & held.keys()):
+        found += [f"{name}: {word} is wanted but not locked" for word in wanted[name] if word not in held[name]]
+        found += [f"{name}: {word} is locked but not wanted" for word in held[name] if word not in wanted[name]]
+    return found + [
+        f"archive {index.archive}: suite {index.suite} is locked but {suites[index.archive]} is wanted"
+        for index in value.indexes
+        if suites.get(index.archive, index.suite) != index.suite
+    ]
+
+
+def check_covers(value: Lock, requests: Sequence[Request], suites: Mapping[str, str] = _NO_SUITES) -> None:
+    """Refuse a lock that was made for another intent.
+
+    Arguments:
+        suites: the suite by archive name.
+
+    Raises:
+        BuildchainError: naming every difference.
+    """
+    found = differences(value, requests, suites)
+    if found:
+        why = "\n".join(["does not cover distribution.yaml and the recipes", *(f"  {line}" for line in found)])
+        raise errors.BuildchainError(FILE_NAME, why, HINT)
+
+
+def check_not_older(old: Lock, new: Lock) -> None:
+    """Refuse indexes older than those locked before: a stale mirror, or an attacker who replays them.
+
+    Raises:
+        ResolveError: naming every such archive.
+    """
+    before = {(index.archive, index.suite): index.date for index in old.indexes}
+    stale = [index.archive for index in new.indexes if index.date < before.get((index.archive, index.suite), 0)]
+    if stale:
+        why = f"their index is older than the one in {FILE_NAME}: a stale mirror, or a replay"
+        raise errors.ResolveError(f"archives {', '.join(stale)}", why, "Use another mirror (DEBIAN_MIRROR in .env).")
+
+
+def changes(old: Lock, new: Lock) -> list[str]:
+    """What a new lock changes, one line a package, for a reviewer."""
+    before, after = _versions(old), _versions(new)
+    lines = []
+    for name in sorted(before.keys() | after.keys()):
+        was, now = before[name], after[name]
+        if was.keys() != now.keys():
+            lines.append(f"{name}: {', '.join(sorted(was)) or 'absent'} -> {', '.join(sorted(now)) or 'absent'}")
+        elif was != now:
+            lines.append(f"{name}: {', '.join(sorted(now))} has other bytes under the same version")
+    return lines
+
+
+def _versions(value: Lock) -> dict[str, dict[str, set[digest.Digest]]]:
+    """By name and version, the contents."""
+    versions: dict[str, dict[str, set[digest.Digest]]] = collections.defaultdict(dict)
+    for package in value.packages():
+        known = versions[f"{package.name}:{package.architecture}"]
+        known.setdefault(package.version, set()).add(package.content.digest)
+    return versions
+
+
+def _features(architecture: str, archives: Iterable[str], words: Iterable[str]) -> list[str]:
+    """What must be equal in a request and the set that was made of it."""
+    return [f"architecture {architecture}", *(f"archive {name}" for name in archives), *words]

@@ -1,0 +1,101 @@
+"""What a lock holds, as values."""
+
+import dataclasses
+from collections.abc import Iterable
+
+from buildchain import digest, errors
+
+FILE_NAME = "distribution.lock.json"
+HINT = "Run ./doit.sh lock, review what it changes, and commit the result."
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Package:
+    """One DEB: what it is, where its archive has it, and its bytes.
+
+    `path` is relative to the archive's base URL, unquoted, as in `Filename:` of its index.
+    """
+
+    name: str
+    architecture: str
+    version: str
+    source: str
+    archive: str
+    path: str
+    content: digest.Descriptor
+
+    @property
+    def key(self) -> str:
+        """The name of this package among all packages of the lock."""
+        return f"{self.name}:{self.architecture}={self.version}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Index:
+    """An archive's index as it stood when the lock was made: the identity of the snapshot."""
+
+    archive: str
+    suite: str
+    content: digest.Digest
+    date: int
+    """`Date:` of the InRelease file, in seconds since 1970."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Request:
+    """What one consumer (a repository or an image) wants: the part of the intent that its set must cover.
+
+    `without` are packages of the closure that shall not ship; `bootstraps` asks for apt and the Essential set too.
+    """
+
+    name: str
+    architecture: str
+    archives: tuple[str, ...]
+    packages: tuple[str, ...]
+    without: tuple[str, ...] = ()
+    bootstraps: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The request as the lock records it: sorted words, a dash before what shall not ship."""
+        essential = ["?essential", "apt"] if self.bootstraps else []
+        return (*sorted({*self.packages, *essential}), *(f"-{name}" for name in sorted(self.without)))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PackageSet:
+    """The closure of one request; `requested` are the words of that request, packages are sorted."""
+
+    name: str
+    architecture: str
+    requested: tuple[str, ...]
+    packages: tuple[Package, ...]
+    archives: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lock:
+    """All indexes used and all package sets, sorted by name."""
+
+    indexes: tuple[Index, ...] = ()
+    sets: tuple[PackageSet, ...] = ()
+
+    def packages(self) -> list[Package]:
+        """Every package once, sorted."""
+        return sorted({package for each in self.sets for package in each.packages})
+
+    def set(self, name: str) -> PackageSet:
+        """The set of one consumer.
+
+        Raises:
+            BuildchainError: the lock has no such set.
+        """
+        for each in self.sets:
+            if each.name == name:
+                return each
+        raise errors.BuildchainError(FILE_NAME, f"has no entry for {name}", HINT)
+
+    def date_of(self, packages: Iterable[Package]) -> int:
+        """The newest date of the indexes these packages came from."""
+        archives = {package.archive for package in packages}
+        return max((index.date for index in self.indexes if index.archive in archives), default=0)
