@@ -8,7 +8,7 @@ import ssl
 import pytest
 
 import static_container_registry
-from scr_testing import images, nginx, programs
+from scr_testing import daemons, images, nginx, programs
 from static_container_registry import replay
 
 README = pathlib.Path(static_container_registry.__file__).parents[1] / "README.md"
@@ -58,7 +58,7 @@ def test_every_configuration_has_a_test() -> None:
 @pytest.mark.tools("nginx")
 def test_plain(top: pathlib.Path) -> None:
     written(top, has_common=False)
-    port = nginx.free_port()
+    port = daemons.free_port()
     with nginx.serve(http=block("plain", top, port)):
         judge(replay.Registry(f"http://127.0.0.1:{port}"), top, "media-1.0")
 
@@ -66,7 +66,7 @@ def test_plain(top: pathlib.Path) -> None:
 @pytest.mark.tools("nginx")
 def test_several_media(top: pathlib.Path) -> None:
     written(top, has_common=True)
-    port = nginx.free_port()
+    port = daemons.free_port()
     with nginx.serve(http=block("several media", top, port)):
         registry = replay.Registry(f"http://127.0.0.1:{port}")
         assert registry.get("/v2/_catalog").json() == {"repositories": ["media-1.0/nginx", "media-1.1/nginx"]}
@@ -81,7 +81,7 @@ def test_tls(top: pathlib.Path) -> None:
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     files = ["-keyout", str(key), "-out", str(certificate)]
     programs.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files)
-    port = nginx.free_port()
+    port = daemons.free_port()
     with nginx.serve(http=block("tls", top, port)):
         context = ssl.create_default_context(cafile=str(certificate))
         judge(replay.Registry(f"https://127.0.0.1:{port}", context), top, "media-1.0")
@@ -97,7 +97,7 @@ def test_password_for_one_prefix(top: pathlib.Path) -> None:
     users = top / "etc" / "nginx" / "users"
     users.write_text("reader:" + programs.run("openssl", "passwd", "-apr1", "secret"))
     password = {"Authorization": "Basic " + base64.b64encode(b"reader:secret").decode()}
-    port = nginx.free_port()
+    port = daemons.free_port()
     with nginx.serve(http=block("password for one prefix", top, port)):
         registry = replay.Registry(f"http://127.0.0.1:{port}")
         judge(registry, top, "media-1.0")
@@ -114,7 +114,7 @@ def test_tree(top: pathlib.Path) -> None:
     static_container_registry.write_tree(static_container_registry.discover(root), root, destination, "media-1.0")
     text = static_container_registry.render_constant(str(destination))
     (top / "etc" / "nginx" / "tree.inc").write_text(text)
-    port = nginx.free_port()
+    port = daemons.free_port()
     with nginx.serve(http=block("tree", top, port)):
         registry = replay.Registry(f"http://127.0.0.1:{port}")
         assert registry.get("/v2/media-1.0/nginx/manifests/1.27").status == 200

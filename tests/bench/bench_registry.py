@@ -3,14 +3,10 @@
 For each server and load: requests or bytes a second, and seconds of CPU that the server took.
 """
 
-import contextlib
 import functools
-import json
 import os
 import pathlib
 import re
-import socket
-import subprocess
 import tempfile
 import time
 import urllib.request
@@ -18,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 
 import static_container_registry
-from scr_testing import images, nginx, programs
+from scr_testing import docker_registry, images, nginx, programs
 from tests.bench import table
 
 REPOSITORIES = 100
@@ -43,13 +39,13 @@ def rows(_large: bool) -> Iterator[table.Row]:
         with (
             nginx.serve(classic, workers=2) as one,
             nginx.serve(constant, workers=2) as two,
-            docker_registry(top) as (address, pid),
+            docker_registry.docker_registry(top, log={"level": "error", "accesslog": {"disabled": True}}) as three,
         ):
-            push(root, address)
+            push(root, three.address)
             for title, url, server in (
                 ("nginx, classic", one.url, one.pid),
                 ("nginx, constant", two.url, two.pid),
-                ("docker-registry", f"http://{address}", pid),
+                ("docker-registry", f"http://{three.address}", three.pid),
             ):
                 yield from measure(title, url, server, f"blobs/sha256:{images.hex_of(big.blobs[1])}")
 
@@ -107,32 +103,6 @@ def cpu_seconds(pid: int) -> float:
         fields = pathlib.Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
-
-
-@contextlib.contextmanager
-def docker_registry(top: pathlib.Path) -> Iterator[tuple[str, int]]:
-    """Start a docker-registry with an empty store; its address and process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    configuration = {
-        "version": "0.1",
-        "log": {"level": "error", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(top / "registry")}, "cache": {"blobdescriptor": "inmemory"}},
-        "http": {"addr": address},
-    }
-    (top / "registry.yml").write_text(json.dumps(configuration))
-    argv = ["docker-registry", "serve", str(top / "registry.yml")]
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            for _ in range(200):
-                with contextlib.suppress(OSError):
-                    urllib.request.urlopen(f"http://{address}/v2/").close()
-                    break
-                time.sleep(0.05)
-            yield address, process.pid
-        finally:
-            process.terminate()
 
 
 def push(root: pathlib.Path, address: str) -> None:

@@ -3,12 +3,10 @@
 import contextlib
 import os
 import pathlib
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 
-from scr_testing import programs
+from scr_testing import daemons, programs
 
 
 class Client:
@@ -33,17 +31,9 @@ def dockerd() -> Iterator[Client]:
     try:
         with tempfile.TemporaryDirectory(prefix="dockerd-") as name:
             directory = pathlib.Path(name)
-            with (
-                (directory / "log").open("wb") as log,
-                subprocess.Popen(_argv(name, bridge), stdout=log, stderr=log) as process,
-            ):
-                try:
-                    client = Client(directory)
-                    _wait(client, process, directory)
-                    yield client
-                finally:
-                    process.terminate()
-                    process.wait(30)
+            client = Client(directory)
+            with daemons.running(_argv(name, bridge), directory / "log", lambda: client("version")):
+                yield client
     finally:
         programs.run("ip", "link", "delete", bridge)
 
@@ -61,14 +51,3 @@ def _argv(directory: str, bridge: str) -> list[str]:
         "--ip-forward=false",
         "--ip-masq=false",
     ]
-
-
-def _wait(client: Client, process: subprocess.Popen[bytes], directory: pathlib.Path) -> None:
-    for _ in range(300):
-        if process.poll() is not None:
-            raise AssertionError(f"dockerd ended: {(directory / 'log').read_text()}")
-        with contextlib.suppress(AssertionError):
-            client("version")
-            return
-        time.sleep(0.1)
-    raise AssertionError("dockerd does not answer")

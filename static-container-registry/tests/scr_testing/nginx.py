@@ -4,11 +4,11 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
+
+from scr_testing import daemons
 
 _MAIN = """\
 {user}
@@ -62,6 +62,7 @@ def serve(
     tls: tuple[pathlib.Path, pathlib.Path] | None = None,
     workers: int = 1,
     has_access_log: bool = False,
+    program: str = "nginx",
 ) -> Iterator[Server]:
     """Start nginx with these texts inside its server block, in this order.
 
@@ -71,7 +72,7 @@ def serve(
     """
     with tempfile.TemporaryDirectory(prefix="nginx-") as name:
         directory = pathlib.Path(name)
-        port = free_port()
+        port = daemons.free_port()
         text = _MAIN.format(
             user="user root;" if os.geteuid() == 0 else "",
             directory=directory,
@@ -82,28 +83,23 @@ def serve(
             tls=f" ssl; ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]}" if tls else "",
         )
         _write(directory, text, includes)
-        argv = _argv(directory)
-        with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
-            try:
-                _wait(process, directory, port)
-                yield Server(directory, port, process.pid, "https" if tls else "http")
-            finally:
-                process.terminate()
-                process.wait(20)
+        argv = _argv(program, directory)
+        with daemons.running(argv, directory / "output", daemons.listens(port)) as process:
+            yield Server(directory, port, process.pid, "https" if tls else "http")
 
 
-def check(*includes: str, http: str = "") -> None:
+def check(*includes: str, http: str = "", program: str = "nginx") -> None:
     """Have nginx judge a configuration without starting; an AssertionError with its words when it refuses."""
     with tempfile.TemporaryDirectory(prefix="nginx-") as name:
         directory = pathlib.Path(name)
         text = _MAIN.format(user="", directory=directory, http=http, access_log="off", workers=1, port=1, tls="")
         _write(directory, text, includes)
-        done = subprocess.run([*_argv(directory), "-t"], capture_output=True, text=True, check=False)
+        done = subprocess.run([*_argv(program, directory), "-t"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
 
-def _argv(directory: pathlib.Path) -> list[str]:
-    return ["nginx", "-p", str(directory), "-e", str(directory / "error.log"), "-c", str(directory / "nginx.conf")]
+def _argv(program: str, directory: pathlib.Path) -> list[str]:
+    return [program, "-p", str(directory), "-e", str(directory / "error.log"), "-c", str(directory / "nginx.conf")]
 
 
 def _write(directory: pathlib.Path, text: str, includes: Sequence[str]) -> None:
@@ -111,20 +107,3 @@ def _write(directory: pathlib.Path, text: str, includes: Sequence[str]) -> None:
     (directory / "server.d").mkdir()
     for number, include in enumerate(includes):
         (directory / "server.d" / f"{number:02}.inc").write_text(include)
-
-
-def free_port() -> int:
-    """A port of the loopback that nothing listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait(process: subprocess.Popen[bytes], directory: pathlib.Path, port: int) -> None:
-    for _ in range(600):
-        if process.poll() is not None:
-            raise AssertionError(f"nginx ended: {(directory / 'error.log').read_text()}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.05)
-    raise AssertionError("nginx does not answer")
