@@ -1,20 +1,16 @@
 """Real clients pull from a real nginx, once with each output."""
 
-import contextlib
 import json
 import pathlib
 import re
 import shutil
-import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 
 import pytest
 
 import static_container_registry
-from scr_testing import containerd, docker, images, nginx, programs
+from scr_testing import containerd, cri, docker, docker_registry, images, nginx, programs
 
 PREFIX = "media-1.0"
 PLACES = {
@@ -110,21 +106,41 @@ def test_containerd(server: nginx.Server, shipped: dict[str, images.Image]) -> N
             assert images.hex_of(ctr("content", "get", shipped[kind].digest).encode()) == shipped[kind].hex
 
 
+def mirror(directory: pathlib.Path, server: nginx.Server) -> str:
+    """As MetalK8s has it: a name that resolves nowhere, and a mirror for it; the name."""
+    name = "registry-from-config.invalid"
+    (directory / name).mkdir()
+    (directory / name / "hosts.toml").write_text(
+        f'server = "{server.url}"\n[host."{server.url}"]\n  capabilities = ["pull", "resolve"]\n'
+    )
+    return name
+
+
 @pytest.mark.tools("nginx", "containerd", "ctr")
 def test_containerd_with_a_mirror(
     server: nginx.Server, shipped: dict[str, images.Image], tmp_path: pathlib.Path
 ) -> None:
-    """As MetalK8s has it: a name that resolves nowhere, and a mirror for it."""
-    name = "registry-from-config.invalid"
-    (tmp_path / name).mkdir()
-    (tmp_path / name / "hosts.toml").write_text(
-        f'server = "https://{name}"\n[host."{server.url}"]\n  capabilities = ["pull", "resolve"]\n'
-    )
+    name = mirror(tmp_path, server)
     with containerd.containerd() as ctr:
         for kind, reference in references(name).items():
             platform = ["--snapshotter", "native", "--platform", "linux/amd64"]
             ctr("image", "pull", "--hosts-dir", str(tmp_path), *platform, reference)
             assert shipped[kind].digest in ctr("image", "ls")
+
+
+@pytest.mark.tools("nginx", "containerd", "ctr", "curl")
+def test_the_runtime_of_a_kubelet_with_a_mirror(
+    server: nginx.Server, shipped: dict[str, images.Image], tmp_path: pathlib.Path
+) -> None:
+    name = mirror(tmp_path, server)
+    text = f'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = "{tmp_path}"\n'
+    with containerd.containerd(text) as ctr:
+        runtime = cri.Images(ctr.socket)
+        for kind, reference in references(name).items():
+            wanted = shipped[kind].children[0] if shipped[kind].children else shipped[kind]
+            assert runtime.pull(reference) == f"sha256:{images.hex_of(wanted.blobs[0])}"
+        with pytest.raises(AssertionError, match="not found"):
+            runtime.pull(f"{name}/{PREFIX}/app:v9")
 
 
 @pytest.mark.tools("nginx", "docker", "dockerd", "containerd", "ip")
@@ -138,40 +154,10 @@ def test_docker(server: nginx.Server, shipped: dict[str, images.Image]) -> None:
         client("pull", "--all-tags", references(server.address)["docker"].rpartition(":")[0])
 
 
-@contextlib.contextmanager
-def pull_through(server: nginx.Server, directory: pathlib.Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    configuration = {
-        "version": "0.1",
-        "storage": {"filesystem": {"rootdirectory": str(directory / "cache")}},
-        "http": {"addr": address},
-        "proxy": {"remoteurl": server.url},
-    }
-    # JSON is YAML.
-    (directory / "config.yml").write_text(json.dumps(configuration))
-    with (
-        (directory / "log").open("wb") as log,
-        subprocess.Popen(
-            ["docker-registry", "serve", str(directory / "config.yml")], stdout=log, stderr=log
-        ) as process,
-    ):
-        try:
-            for _ in range(200):
-                with contextlib.suppress(OSError), socket.create_connection(address.split(":")):  # type: ignore[arg-type]
-                    break
-                time.sleep(0.05)
-            yield address
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
 @pytest.mark.tools("nginx", "skopeo", "docker-registry")
 def test_a_pull_through_cache(server: nginx.Server, shipped: dict[str, images.Image], tmp_path: pathlib.Path) -> None:
-    with pull_through(server, tmp_path) as address:
-        for kind, reference in references(address).items():
+    with docker_registry.docker_registry(tmp_path, proxy={"remoteurl": server.url}) as cache:
+        for kind, reference in references(cache.address).items():
             for number in range(2):
                 target = tmp_path / f"{kind}-{number}"
                 copy = ["skopeo", "copy", "--all", "--insecure-policy", "--src-tls-verify=false"]

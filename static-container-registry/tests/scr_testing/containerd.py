@@ -2,20 +2,24 @@
 
 import contextlib
 import pathlib
-import subprocess
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from scr_testing import programs
+from scr_testing import daemons, programs
 
-_CONFIGURATION = """\
+WITHOUT_CRI = """\
 version = 2
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+"""
+
+_OWN = """\
 root = "{directory}/root"
 state = "{directory}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
+{configuration}
 [grpc]
   address = "{directory}/containerd.sock"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+  snapshotter = "native"
 """
 
 
@@ -24,35 +28,23 @@ class Client:
 
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
+        self.socket = directory / "containerd.sock"
 
     def __call__(self, *arguments: str) -> str:
-        return programs.run("ctr", "--address", str(self.directory / "containerd.sock"), *arguments)
+        return programs.run("ctr", "--address", str(self.socket), *arguments)
 
 
 @contextlib.contextmanager
-def containerd(extra: Sequence[str] = ()) -> Iterator[Client]:
-    """Start it, and stop it at the end; root is needed."""
+def containerd(configuration: str = WITHOUT_CRI) -> Iterator[Client]:
+    """Start it, and stop it at the end; root is needed.
+
+    Arguments:
+        configuration: TOML; where it keeps and hears things is added.
+    """
     with tempfile.TemporaryDirectory(prefix="containerd-") as name:
         directory = pathlib.Path(name)
-        (directory / "config.toml").write_text(_CONFIGURATION.format(directory=directory) + "".join(extra))
-        with (directory / "log").open("wb") as log:
-            argv = ["containerd", "--config", str(directory / "config.toml")]
-            with subprocess.Popen(argv, stdout=log, stderr=log) as process:
-                try:
-                    client = Client(directory)
-                    _wait(client, process, directory)
-                    yield client
-                finally:
-                    process.terminate()
-                    process.wait(20)
-
-
-def _wait(client: Client, process: subprocess.Popen[bytes], directory: pathlib.Path) -> None:
-    for _ in range(300):
-        if process.poll() is not None:
-            raise AssertionError(f"containerd ended: {(directory / 'log').read_text()}")
-        with contextlib.suppress(AssertionError):
-            client("version")
-            return
-        time.sleep(0.1)
-    raise AssertionError("containerd does not answer")
+        (directory / "config.toml").write_text(_OWN.format(directory=directory, configuration=configuration))
+        argv = ["containerd", "--config", str(directory / "config.toml")]
+        client = Client(directory)
+        with daemons.running(argv, directory / "log", lambda: client("version")):
+            yield client
