@@ -1,7 +1,8 @@
-"""The configuration that makes the medium's `images/` a registry: static-container-registry, fed from a tree.
+"""The configuration that makes a medium's `images/` a registry: static-container-registry, fed from a tree.
 
 Nothing is staged: the generator needs sizes by path and the bytes of manifests, and the store has both.
-Two files, as MetalK8s' formula `metalk8s.repo` includes them in one server: constants once, images for each medium.
+Of a distribution's medium, two files, as MetalK8s' formula `metalk8s.repo` includes them in one server: constants once,
+images for each medium. Of a Solution's, one template, which MetalK8s fills in and includes in the same server.
 """
 
 import re
@@ -15,6 +16,11 @@ if typing.TYPE_CHECKING:
 
 COMMON_PATH = "salt/metalk8s/repo/files/metalk8s-registry-common.inc"
 IMAGES_PATH = "salt/metalk8s/repo/files/metalk8s-registry.inc"
+
+# MetalK8s 2.5.1, "Solution archive guidelines", "OCI images": its state `solutions.available` fills these in.
+TEMPLATE_PATH = "registry-config.inc.j2"
+TEMPLATE_PREFIX = "{{ repository }}"
+TEMPLATE_ROOT = "{{ registry_root }}"
 
 
 def index(images: tree.Tree, source: store.Store, *, version: str) -> tree.Tree:
@@ -30,7 +36,7 @@ def index(images: tree.Tree, source: store.Store, *, version: str) -> tree.Tree:
     import static_container_registry  # not for runs that have nothing to do
 
     prefix = f"metalk8s-{version}"
-    listing = _listing(images.below("images"), source)
+    listing = _listing(images.below("images"), source, "distribution.yaml")
     try:
         options = static_container_registry.Options(server_root(prefix), prefix, has_constants=False)
         text = static_container_registry.render(listing, options)
@@ -46,12 +52,29 @@ def index(images: tree.Tree, source: store.Store, *, version: str) -> tree.Tree:
     )
 
 
+def template(images: tree.Tree, source: store.Store) -> tree.Tree:
+    """Write the template for the images below a Solution's `images/`; it says neither name, version nor mount point.
+
+    Arguments:
+        source: holds the files of `images`; receives the template.
+
+    Raises:
+        TreeError: something below `images/` would not be served; with every such path and its reason.
+    """
+    import static_container_registry
+
+    listing = _listing(images.below("images"), source, "the Solution")
+    options = static_container_registry.Options(TEMPLATE_ROOT, TEMPLATE_PREFIX, has_constants=False)
+    text = static_container_registry.render(listing, options)
+    return tree.build([tree.File(TEMPLATE_PATH, source.add_bytes(text.encode()))])
+
+
 def server_root(environment: str) -> str:
     """The nginx variable that the formula sets to the medium's `images/`."""
     return f"${re.sub('[^A-Za-z0-9]', '_', environment)}_images"
 
 
-def _listing(images: tree.Tree, source: store.Store) -> "static_container_registry.Listing":
+def _listing(images: tree.Tree, source: store.Store, intent: str) -> "static_container_registry.Listing":
     import static_container_registry
 
     files = {file.path: file.content for file in images.files()}
@@ -64,7 +87,7 @@ def _listing(images: tree.Tree, source: store.Store) -> "static_container_regist
         if isinstance(entry, tree.Link)
     ]
     if problems:
-        hint = "Pull or build these images again, or take them out of distribution.yaml."
+        hint = f"Pull or build these images again, or take them out of {intent}."
         raise errors.TreeError("images", "\n".join(["the registry cannot serve all of it", *problems]), hint)
     return listing
 

@@ -1,4 +1,5 @@
 import pathlib
+import re
 
 import pytest
 
@@ -60,6 +61,25 @@ def test_everything_that_would_be_skipped_is_one_error(source: store.Store) -> N
     assert "images/broken/1: not JSON" in text
     assert "images/alias: a link" in text
     assert "images/good" not in text
+
+
+def test_a_solution_gets_one_template_without_its_name(source: store.Store) -> None:
+    image = images.random_image()
+    found = registry.template(add(source, "nginx/1.0", image), source)
+    ((path, text),) = texts(found, source).items()
+    assert path == "registry-config.inc.j2"
+    assert 'location ^~ "/v2/{{ repository }}/nginx/"' in text
+    assert 'alias "{{ registry_root }}/' in text
+    assert "location = /v2/ {" not in text
+    assert set(re.findall(r"{{[^}]*}}", text)) == {"{{ repository }}", "{{ registry_root }}"}
+    assert not re.search(r"{%|{#", text)
+
+
+def test_a_solution_whose_images_would_be_skipped_is_refused(source: store.Store) -> None:
+    with pytest.raises(errors.TreeError) as caught:
+        registry.template(add(source, "Bad/1", images.random_image()), source)
+    assert "images/Bad/1: 'Bad' is no repository name" in str(caught.value)
+    assert "take them out of the Solution" in str(caught.value)
 
 
 def test_a_blob_of_another_size_is_an_error(source: store.Store) -> None:
