@@ -1,5 +1,8 @@
 """A root with one of everything a registry may hold."""
 
+import base64
+import dataclasses
+import json
 import pathlib
 
 from scr_testing import images
@@ -31,5 +34,33 @@ def write_everything(root: pathlib.Path) -> None:
     images.write_directory(root / "a" / "blobs" / "v1", bare)
     images.write_directory(root / "a" / "tags" / "list", bare)
     images.write_directory(root / "note" / "v1", note)
+    images.write_directory(root / "odd" / "v1", _odd())
+    images.write_directory(root / "odd" / "v2", _index_about(oci))
     images.write_layout(root / "layout", {"v1": images.index([oci, arm]), "v2": docker, "alias": docker}, sbom)
     images.write_layout(root / "single" / "v9", {}, oci)
+
+
+def _odd() -> images.Image:
+    """A blob of no bytes, a blob that stands in the manifest as well, a field that nobody knows."""
+    config, blobs = b"{}", (b"", b"inline")
+    rows = [images.descriptor(blob, "application/octet-stream") for blob in blobs]
+    rows[1]["data"] = base64.b64encode(blobs[1]).decode()
+    document = {
+        "schemaVersion": 2,
+        "mediaType": images.OCI_MANIFEST,
+        "config": images.descriptor(config, "application/vnd.oci.empty.v1+json"),
+        "layers": rows,
+        "org.example.unknown": {"a": [1]},
+    }
+    return images.Image(json.dumps(document).encode(), images.OCI_MANIFEST, (config, *blobs))
+
+
+def _index_about(subject: images.Image) -> images.Image:
+    """An index that refers to a manifest which its repository does not have."""
+    plain = images.index([images.random_image((7,), media_type=images.OCI_MANIFEST)])
+    document = {
+        **json.loads(plain.manifest),
+        "artifactType": "application/vnd.example.bundle",
+        "subject": images.descriptor(subject.manifest, subject.media_type),
+    }
+    return dataclasses.replace(plain, manifest=json.dumps(document).encode())
