@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -94,6 +95,31 @@ def test_hostile_folder_names_are_refused_with_their_path(tmp_path: pathlib.Path
         assert "is no repository name" in reasons[f"{name}/1"]
         assert "is no tag" in reasons[f"good/{name.replace('A', '-A')}"]
     assert reasons[os.fsdecode(b"\xff/x")] == "no image has a use for it"
+
+
+_COMPONENT = st.text(min_size=1, max_size=8).filter(lambda text: "/" not in text and text not in (".", ".."))
+_PLAIN = st.from_regex(r"[a-z0-9]([._-]?[a-z0-9]){0,3}", fullmatch=True)
+# OCI distribution specification 1.1, "Pulling manifests", as it is written there.
+_NAME_OF_THE_SPECIFICATION = re.compile(
+    r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*", re.ASCII
+)
+_TAG_OF_THE_SPECIFICATION = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", re.ASCII)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_COMPONENT | _PLAIN, min_size=1, max_size=3), _COMPONENT | _PLAIN)
+def test_any_folder_is_served_or_refused_with_its_path(components: list[str], tag: str) -> None:
+    name = "/".join(components)
+    files = {f"{name}/{tag}/manifest.json": images.index([]).manifest}
+    found = discovery.read({path: len(each) for path, each in files.items()}, files.__getitem__)
+    text = static_container_registry.render(found, static_container_registry.Options("/srv"))
+    if _NAME_OF_THE_SPECIFICATION.fullmatch(name) and _TAG_OF_THE_SPECIFICATION.fullmatch(tag):
+        assert [(each.name, list(each.tags)) for each in found.repositories] == [(name, [tag])]
+        assert f'location ^~ "/v2/{name}/"' in text
+    else:
+        assert set(skipped(found)) == {f"{name}/{tag}"}
+        nothing = static_container_registry.render(listing.Listing(), static_container_registry.Options("/srv"))
+        assert text == nothing
 
 
 def test_every_stray_file_is_reported(tmp_path: pathlib.Path) -> None:
