@@ -3,6 +3,7 @@
 import json
 import pathlib
 from collections.abc import Iterator
+from concurrent import futures
 
 import pytest
 
@@ -19,9 +20,10 @@ CLASSIC, CONSTANT = "classic", "constant"
 
 @pytest.fixture(scope="module")
 def suites(tmp_path_factory: pytest.TempPathFactory) -> dict[str, newer.Suite]:
-    return {
-        suite: newer.unpack(suite, packages, tmp_path_factory.mktemp(suite)) for suite, packages in PACKAGES.items()
-    }
+    top = tmp_path_factory.mktemp("suites")
+    with futures.ThreadPoolExecutor() as pool:
+        running = {suite: pool.submit(newer.unpack, suite, names, top / suite) for suite, names in PACKAGES.items()}
+        return {suite: each.result() for suite, each in running.items()}
 
 
 @pytest.fixture(scope="module")
@@ -53,23 +55,22 @@ def server(request: pytest.FixtureRequest, texts: dict[str, str]) -> Iterator[ng
         yield running
 
 
-@pytest.mark.parametrize("suite", PACKAGES)
+def asked(server: nginx.Server, found: listing.Listing, root: pathlib.Path) -> list[replay.Check]:
+    return list(replay.checks(replay.Registry(server.url), found, root, f"{PREFIX}/"))
+
+
 @pytest.mark.parametrize("output", [CLASSIC, CONSTANT])
 def test_a_newer_nginx_answers_alike(
-    suites: dict[str, newer.Suite],
-    texts: dict[str, str],
-    root: pathlib.Path,
-    found: listing.Listing,
-    suite: str,
-    output: str,
+    suites: dict[str, newer.Suite], texts: dict[str, str], root: pathlib.Path, found: listing.Listing, output: str
 ) -> None:
-    program = suites[suite].program("nginx")
-    with nginx.serve(texts[output]) as own, nginx.serve(texts[output], program=program) as other:
-        one, two = (list(replay.checks(replay.Registry(each.url), found, root, f"{PREFIX}/")) for each in (own, other))
-        assert two == one
-        assert len([check for check in two if not check.problem]) > 1000
-        log = other.log()
-        assert f"nginx/{suites[suite].versions['nginx'].partition('-')[0]}" in log
+    with nginx.serve(texts[output]) as server:
+        own = asked(server, found, root)
+    assert len([check for check in own if not check.problem]) > 1000
+    for suite in suites.values():
+        with nginx.serve(texts[output], program=suite.program("nginx")) as server:
+            assert asked(server, found, root) == own
+            log = server.log()
+        assert f"nginx/{suite.versions['nginx'].partition('-')[0]}" in log
         assert not [line for line in log.splitlines() if "[warn]" in line or "[crit]" in line or "[alert]" in line]
 
 
