@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 import re
-import socket
 import subprocess
 import sys
 import tarfile
@@ -23,7 +22,7 @@ import pytest
 from buildchain import command, errors, image, manifest, store
 from buildchain.rootfs import exclusions
 from buildchain.tasks import context, pull
-from tests.support import containerd
+from tests.support import containerd, daemons
 
 ROOT = pathlib.Path(__file__).parents[2]
 RECIPES = ROOT / "images"
@@ -135,13 +134,6 @@ def _until(attempt: Callable[[], T]) -> T:
     return attempt()
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
 def _get(port: int, path: str = "/") -> str:
     def attempt() -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
@@ -156,7 +148,7 @@ def _tmpfs(path: str, uid: int = 0, mode: str = "1777") -> list[str]:
 
 
 def _check_nginx(client: containerd.Client, folder: pathlib.Path) -> None:
-    port = _free_port()
+    port = daemons.free_port()
     configuration = folder / "conf.d"
     configuration.mkdir()
     (configuration / "test.conf").write_text(f"server {{ listen 127.0.0.1:{port}; root /usr/share/nginx/html; }}\n")
@@ -167,7 +159,7 @@ def _check_nginx(client: containerd.Client, folder: pathlib.Path) -> None:
 
 
 def _check_etcd(client: containerd.Client, _: pathlib.Path) -> None:
-    clients, peers = (f"http://127.0.0.1:{_free_port()}" for _ in range(2))
+    clients, peers = (f"http://127.0.0.1:{daemons.free_port()}" for _ in range(2))
     arguments = [
         f"--listen-client-urls={clients}",
         f"--advertise-client-urls={clients}",
@@ -184,7 +176,7 @@ def _check_etcd(client: containerd.Client, _: pathlib.Path) -> None:
 
 
 def _check_prometheus(client: containerd.Client, _: pathlib.Path) -> None:
-    port = _free_port()
+    port = daemons.free_port()
     arguments = [
         "--config.file=/etc/prometheus/prometheus.yml",
         "--storage.tsdb.path=/var/lib/prometheus",
@@ -197,7 +189,7 @@ def _check_prometheus(client: containerd.Client, _: pathlib.Path) -> None:
 
 
 def _check_alertmanager(client: containerd.Client, _: pathlib.Path) -> None:
-    port = _free_port()
+    port = daemons.free_port()
     state = "/var/lib/prometheus/alertmanager"
     arguments = [
         "--config.file=/etc/prometheus/alertmanager.yml",
@@ -211,7 +203,7 @@ def _check_alertmanager(client: containerd.Client, _: pathlib.Path) -> None:
 
 
 def _check_node_exporter(client: containerd.Client, _: pathlib.Path) -> None:
-    port = _free_port()
+    port = daemons.free_port()
     with _running(client, "node-exporter", (), [f"--web.listen-address=127.0.0.1:{port}"]) as container:
         assert "node_memory_MemTotal_bytes" in _get(port, "/metrics")
         assert container.uid == 901
@@ -248,7 +240,7 @@ openssl version
 def _check_metalk8s_utils(client: containerd.Client, folder: pathlib.Path) -> None:
     (folder / "index.html").write_text("here")
     argv = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(folder)]
-    port = _free_port()
+    port = daemons.free_port()
     with subprocess.Popen([*argv, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             _get(port)
