@@ -98,12 +98,14 @@ def open_apt(
     architecture: str,
     *,
     ca_bundle: str | None = None,
+    timeout_s: int = 30,
     kept: Sequence[lock.Package] = (),
     packages: store.Store | None = None,
 ) -> Apt:
     """Make a private apt below `directory` and let it read its sources.
 
     Arguments:
+        timeout_s: how long a server may be silent.
         kept:     packages that shall win over any other version; their files are in the store `packages`.
 
     Raises:
@@ -114,6 +116,7 @@ def open_apt(
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "var/lib/dpkg/status").write_bytes(b"")
     configuration = _CONFIGURATION.format(root=root, architecture=architecture)
+    configuration += f'Acquire::http::Timeout "{timeout_s}";\nAcquire::https::Timeout "{timeout_s}";\n'
     if ca_bundle:
         configuration += f'Acquire::https::CAInfo "{ca_bundle}";\n'
     (root / "apt.conf").write_text(configuration, encoding="utf-8")
@@ -163,6 +166,7 @@ def resolve_all(
     sources: Mapping[str, Source],
     *,
     ca_bundle: str | None = None,
+    timeout_s: int = 30,
     kept: Sequence[lock.Package] = (),
     packages: store.Store | None = None,
 ) -> lock.Lock:
@@ -181,7 +185,13 @@ def resolve_all(
         with tempfile.TemporaryDirectory(prefix="apt-") as directory:
             chosen = [sources[name] for name in archives]
             apt = open_apt(
-                pathlib.Path(directory), chosen, architecture, ca_bundle=ca_bundle, kept=kept, packages=packages
+                pathlib.Path(directory),
+                chosen,
+                architecture,
+                ca_bundle=ca_bundle,
+                timeout_s=timeout_s,
+                kept=kept,
+                packages=packages,
             )
             indexes |= set(apt.indexes())
             for request in members:

@@ -9,7 +9,7 @@ import pathlib
 import re
 from collections.abc import Iterator
 
-from buildchain import errors, fetch, manifest
+from buildchain import errors, fetch, manifest, urls
 
 APT_DIRECTORY = pathlib.Path("/etc/apt")
 MAX_INRELEASE_BYTES = 4 << 20
@@ -40,6 +40,20 @@ class Mirrors:
         if archive.name not in self._found:
             self._found[archive.name] = self._search(archive)
         return self._found[archive.name]
+
+    def address(self, archive: manifest.Archive) -> str:
+        """Base URL as a program asks for it that knows nothing of rewrites.
+
+        Raises:
+            BuildchainError: see `url`; or one rule leads the archive's indexes away from the archive.
+        """
+        indexes = f"/dists/{archive.suite}/InRelease"
+        found = self.options.rewrites.apply(self.url(archive) + indexes)
+        if not found.endswith(indexes):
+            why = f"leads {self.url(archive)}{indexes} to {found}"
+            hint = f"Let the rule's second URL end as the first one does, so that apt finds dists/{archive.suite}/."
+            raise errors.BuildchainError("URL_REWRITES", urls.shown(why), hint)
+        return found.removesuffix(indexes)
 
     def _search(self, archive: manifest.Archive) -> str:
         candidates = list(dict.fromkeys(host_sources(self.apt_directory)))

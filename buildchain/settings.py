@@ -7,15 +7,22 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 
-from buildchain import errors
+from buildchain import errors, urls
 
 MAX_EPOCH = 2**32 - 1
 """RFC 4880, section 3.5: a signature's time has four octets."""
 MAX_JOBS = 64
+MAX_TIMEOUT_S = 3600
+
+PROVIDERS = ("virtualbox", "libvirt", "docker")
+"""What the Vagrantfile can make machines with."""
 
 DEVELOPMENT_KEY = "packages/keys/development/secret.asc"
+
+_UP_ARGUMENTS = "--provision --no-destroy-on-error --parallel"
 
 _REPLACED = {
     "HARDLINK_BIN": "images are linked by digest; remove it",
@@ -40,12 +47,23 @@ class Settings:
     signing_passphrase_file: pathlib.Path | None
     mirrors: Mapping[str, str]
     """Base URL by archive name, from `<ARCHIVE>_MIRROR`."""
+    rewrites: urls.Rewrites
+    """What every URL goes through before it is asked for."""
     ca_bundle: str | None
     is_offline: bool
     pull_jobs: int
+    connect_timeout_s: int
+    read_timeout_s: int
     epoch: int | None
     """SOURCE_DATE_EPOCH in seconds since 1970; None stands for the commit's time."""
     git: str
+    """Name or absolute path of a program, as is `vagrant`."""
+    vagrant: str
+    vagrant_provider: str
+    """One of `PROVIDERS`."""
+    vagrant_up_args: tuple[str, ...]
+    """All arguments of `vagrant up` but machines' names; `--provider` is among them."""
+    vagrant_snapshot_name: str
 
 
 def load(root: pathlib.Path, environment: Mapping[str, str]) -> Settings:
@@ -71,11 +89,20 @@ def load(root: pathlib.Path, environment: Mapping[str, str]) -> Settings:
         signing_key=reader.key("SIGNING_KEY", DEVELOPMENT_KEY),
         signing_passphrase_file=reader.file("SIGNING_KEY_PASSPHRASE_FILE"),
         mirrors=reader.mirrors(),
+        rewrites=reader.rewrites("URL_REWRITES"),
         ca_bundle=_text(reader.file("CA_BUNDLE")),
         is_offline=reader.flag("OFFLINE"),
         pull_jobs=reader.number("PULL_JOBS", 1, MAX_JOBS) or 8,
+        connect_timeout_s=reader.number("CONNECT_TIMEOUT", 1, MAX_TIMEOUT_S) or 10,
+        read_timeout_s=reader.number("READ_TIMEOUT", 1, MAX_TIMEOUT_S) or 30,
         epoch=reader.number("SOURCE_DATE_EPOCH", 0, MAX_EPOCH),
-        git=environment.get("GIT_BIN") or "git",
+        git=reader.program("GIT_BIN", "git"),
+        vagrant=reader.program("VAGRANT_BIN", "vagrant"),
+        vagrant_provider=(provider := reader.choice("VAGRANT_PROVIDER", PROVIDERS)),
+        vagrant_up_args=reader.up_arguments("VAGRANT_UP_ARGS", provider),
+        vagrant_snapshot_name=reader.matching(
+            "VAGRANT_SNAPSHOT_NAME", "auto_generated", r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+        ),
     )
     problems = reader.problems + _replaced(environment)
     if problems:
@@ -131,6 +158,38 @@ class _Reader:
             self.problems.append((name, f"{value!r} is neither 0 nor 1"))
         return value == "1"
 
+    def choice(self, name: str, values: Sequence[str]) -> str:
+        """One of some values, the first by default."""
+        value = self.environment.get(name) or values[0]
+        if value not in values:
+            self.problems.append((name, f"{value!r} is none of {', '.join(values)}"))
+        return value
+
+    def program(self, name: str, default: str) -> str:
+        """The name of a program to be found in PATH, or the path of one."""
+        value = self.environment.get(name) or default
+        if "/" not in value:
+            return self.matching(name, default, r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+        path = self._absolute(value)
+        if not (path.is_file() and os.access(path, os.X_OK)):
+            self.problems.append((name, f"{value} is not a program"))
+        return str(path)
+
+    def up_arguments(self, name: str, provider: str) -> tuple[str, ...]:
+        """Arguments in a shell's quotes; they may repeat the provider, but not name another."""
+        try:
+            words = shlex.split(self.environment.get(name) or _UP_ARGUMENTS)
+        except ValueError as error:
+            self.problems.append((name, f"cannot be cut into words: {str(error).lower()}"))
+            return ()
+        named = re.findall(r"(?:^|\0)--provider[=\0]([^\0]*)", "\0".join(words))
+        self.problems += [
+            (name, f"names the provider {each!r}, VAGRANT_PROVIDER is {provider!r}")
+            for each in named
+            if each != provider
+        ]
+        return tuple(words) if "--provider" in words or named else (*words, "--provider", provider)
+
     def number(self, name: str, at_least: int, at_most: int) -> int | None:
         text = self.environment.get(name)
         if not text:
@@ -146,8 +205,13 @@ class _Reader:
             if not name.endswith("_MIRROR") or not value:
                 continue
             if not re.fullmatch(r"https?://[^\s?#]+", value):
-                self.problems.append((name, f"{value!r} is not an http or https URL"))
+                self.problems.append((name, f"{value.rpartition('@')[2]!r} is not an http or https URL"))
             found[name.removesuffix("_MIRROR").lower().replace("_", "-")] = value.rstrip("/")
+        return found
+
+    def rewrites(self, name: str) -> urls.Rewrites:
+        found, problems = urls.parse_rewrites(self.environment.get(name, ""))
+        self.problems += [(name, problem) for problem in problems]
         return found
 
 

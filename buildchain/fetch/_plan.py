@@ -5,7 +5,7 @@ import pathlib
 import shutil
 from collections.abc import Iterable
 
-from buildchain import digest, errors, store
+from buildchain import digest, errors, store, urls
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class Options:
     ca_bundle: str | None = None
     """File of the trusted certificates; None stands for those of the system."""
     is_offline: bool = False
+    rewrites: urls.Rewrites = urls.NONE
+    """What every URL goes through before it is asked for, redirects included."""
     connect_timeout_s: float = 10
     read_timeout_s: float = 30
     """A body that brings less than `min_bytes_per_s` for so long is a stall."""

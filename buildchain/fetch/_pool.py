@@ -151,7 +151,7 @@ class _Pull:
         failures: list[_Failure] = []
         if part.is_good():
             return
-        for url in part.request.urls:
+        for url in dict.fromkeys(map(self._options.rewrites.apply, part.request.urls)):
             try:
                 self._from_one(url, part, client)
                 return

@@ -10,7 +10,6 @@ import http
 import http.client
 import os
 import pathlib
-import re
 import ssl
 import time
 import types
@@ -21,10 +20,12 @@ from collections.abc import Callable, Iterator
 import requests
 import urllib3
 
-from buildchain import digest, errors
+from buildchain import digest, errors, urls
 from buildchain.fetch import _plan
 
 MAX_REDIRECTS = 10
+
+shown = urls.shown
 
 _Answer = typing.TypeVar("_Answer")
 
@@ -105,6 +106,7 @@ class Client:
             AttemptError:   another attempt may fare better.
             TransportError: no other attempt will.
         """
+        url = self._options.rewrites.apply(url)
         self._response = self._follow(url, {"Range": f"bytes={offset}-"} if offset else {})
         try:
             _judge(url, self._response)
@@ -153,7 +155,8 @@ class Client:
 
     def _target(self, response: requests.Response) -> str:
         try:
-            return urllib.parse.urljoin(response.url, self._session.get_redirect_target(response))
+            target = urllib.parse.urljoin(response.url, self._session.get_redirect_target(response))
+            return self._options.rewrites.apply(target)
         except ValueError as error:
             why = "is redirected to what is no URL"
             raise errors.TransportError(shown(response.url), why, _HINT_ADDRESS, response.status_code) from error
@@ -230,13 +233,15 @@ class Tries:
 
 def read(url: str, options: _plan.Options, max_bytes: int) -> bytes:
     """The whole body of a small document, asked for as often as it takes."""
-    return _insist(url, options, lambda client: _read_once(client, url, max_bytes))
+    address = options.rewrites.apply(url)
+    return _insist(address, options, lambda client: _read_once(client, address, max_bytes))
 
 
 def is_there(url: str, options: _plan.Options) -> bool:
     """Whether the answer is the file or that there is none."""
     try:
-        return _insist(url, options, lambda client: _is_there_once(client, url))
+        address = options.rewrites.apply(url)
+        return _insist(address, options, lambda client: _is_there_once(client, address))
     except errors.TransportError as error:
         if error.status in (404, 410):
             return False
@@ -284,11 +289,6 @@ def find_ca_bundle(ca_bundle: str | None) -> str | bool:
             return value
     candidates = (ssl.get_default_verify_paths().cafile, *_SYSTEM_BUNDLES)
     return next((path for path in candidates if path and pathlib.Path(path).is_file()), True)
-
-
-def shown(url: str) -> str:
-    """A URL without the password that it may hold."""
-    return re.sub(r"^([a-z]+://)[^/]*@", r"\1", url)
 
 
 def host_of(url: str) -> str:

@@ -129,7 +129,12 @@ class Context:
     def fetch_options(self) -> fetch.Options:
         """How to use the network."""
         return fetch.Options(
-            jobs=self.settings.pull_jobs, ca_bundle=self.settings.ca_bundle, is_offline=self.settings.is_offline
+            jobs=self.settings.pull_jobs,
+            ca_bundle=self.settings.ca_bundle,
+            is_offline=self.settings.is_offline,
+            rewrites=self.settings.rewrites,
+            connect_timeout_s=self.settings.connect_timeout_s,
+            read_timeout_s=self.settings.read_timeout_s,
         )
 
     @property

@@ -68,8 +68,9 @@ def _resolve(here: context.Context, kept: Sequence[lock.Package]) -> lock.Lock:
     archives = here.manifest.archives
     return deb.resolve_all(
         here.requests,
-        {name: deb.Source(archives[name], found.url(archives[name])) for name in sorted(wanted)},
+        {name: deb.Source(archives[name], found.address(archives[name])) for name in sorted(wanted)},
         ca_bundle=here.settings.ca_bundle,
+        timeout_s=here.settings.read_timeout_s,
         kept=kept,
         packages=here.store,
     )

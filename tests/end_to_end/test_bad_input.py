@@ -309,6 +309,37 @@ def test_lying_mirror(site: conftest.Small, empty_store: str, lie: mirror.Lie, s
     assert [words for words in (*said, "beta") if words not in printed] == []
 
 
+@pytest.mark.parametrize("lie", [mirror.stall(10), mirror.silence], ids=["hangs in the body", "never answers"])
+def test_hanging_mirror(site: conftest.Small, empty_store: str, lie: mirror.Lie) -> None:
+    site.upstream.lie(BETA, *[lie] * 10)
+    started = time.monotonic()
+    said = _bad(site, "_pull", STORE=empty_store, READ_TIMEOUT="1")
+    assert time.monotonic() - started < 40  # five waits of a second, and those between them
+    assert f"{site.upstream.mirror.url}/{BETA.path}: no byte for 1 s (after 5 attempts)" in said
+    assert "Check the network" in said
+
+
+def test_hanging_index(site: conftest.Small) -> None:
+    site.upstream.mirror.add(f"dists/{small_distribution.SUITE}/InRelease", b"", *[mirror.silence] * 20)
+    try:
+        said = _bad(site, "lock", READ_TIMEOUT="1")
+    finally:
+        site.upstream.publish(PACKAGES)
+    assert "archives debian" in said
+    assert "Connection timed out" in said
+
+
+def test_a_rewritten_mirror_is_not_asked(site: conftest.Small, empty_store: str) -> None:
+    settings = {"DEBIAN_MIRROR": "http://nowhere.invalid/d", "STORE": empty_store}
+    settings["URL_REWRITES"] = f"http://nowhere.invalid/d => {site.upstream.mirror.url}"
+    for arguments in (["lock", "--check"], ["_pull"]):
+        done = site.checkout.run("./doit.sh", *arguments, **settings)
+        assert done.returncode == 0, done.stdout
+    said = _bad(site, "lock", **{**settings, "URL_REWRITES": "http://nowhere.invalid => ftp://me:secret@m"})
+    assert "rule 1 is not" in said
+    assert "secret" not in said
+
+
 def test_all_lies_are_told_at_once(site: conftest.Small, empty_store: str) -> None:
     site.upstream.lie(ALPHA, *[mirror.cut(0)] * 10)
     site.upstream.lie(BETA, *[mirror.other_length(1000)] * 10)

@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from buildchain import digest, errors, fetch, store
+from buildchain import digest, errors, fetch, store, urls
 from buildchain.fetch import _transport
 from tests.support import mirror
 
@@ -372,8 +372,7 @@ def test_each_digest_once_and_nothing_that_is_held(server: mirror.Mirror, shelf:
 def test_next_url_after_wrong_bytes_and_after_nothing(server: mirror.Mirror, shelf: store.Store) -> None:
     good = server.add("good", CONTENT)
     bad = server.add("bad", CONTENT, *[mirror.wrong_bytes] * 3)
-    urls = (f"{server.url}/absent", *bad.urls, *good.urls)
-    pull(shelf, dataclasses.replace(good, urls=urls))
+    pull(shelf, dataclasses.replace(good, urls=(f"{server.url}/absent", *bad.urls, *good.urls)))
     assert [asked.path for asked in server.log] == ["/absent", "/bad", "/good"]
 
 
@@ -414,9 +413,31 @@ def test_the_others_finish_and_all_failures_are_told(server: mirror.Mirror, shel
     assert all(shelf.has(request.content) for request in good)
 
 
+def test_whatever_is_asked_for_a_rewritten_host_is_not_asked(server: mirror.Mirror, shelf: store.Store) -> None:
+    with mirror.Mirror() as cache:
+        old, new = server.url, cache.url.replace("//", "//me:secret@")
+        rewrites, problems = urls.parse_rewrites(f"{old} => {new}/cache, {old}/deep => {new}/other")
+        assert problems == []
+        options = dataclasses.replace(OPTIONS, rewrites=rewrites)
+        request = server.add("file", CONTENT)
+        deep = server.add("deep/file", b"deep", *[mirror.status(500)] * 9)
+        cache.add("cache/file", CONTENT, mirror.cut(10_000), mirror.redirect(f"{old}/moved"))
+        cache.add("cache/moved", CONTENT)
+        pull(shelf, request, options=options)
+        assert fetch.get(f"{old}/moved", options, max_bytes=SIZE) == CONTENT
+        assert fetch.is_there(f"{old}/moved", options)
+        assert not fetch.is_there(f"{old}/deep/file", options)
+        with pytest.raises(errors.BuildchainError) as caught:
+            pull(shelf, deep, options=options)
+        said = str(caught.value)
+        assert said.startswith(f"deep/file: is gone: {cache.url}/other/file (HTTP 404 Not Found)")
+        assert server.log == []
+        assert "Authorization" in cache.log[0].headers
+
+
 def test_a_silent_host_is_found_out_once(shelf: store.Store) -> None:
-    urls = ("http://localhost:1/a",)
-    requests = [fetch.Request(name, digest.Descriptor.of_bytes(name.encode()), urls) for name in "abc"]
+    nowhere = ("http://localhost:1/a",)
+    requests = [fetch.Request(name, digest.Descriptor.of_bytes(name.encode()), nowhere) for name in "abc"]
     with pytest.raises(errors.BuildchainError) as caught:
         pull(shelf, *requests, options=dataclasses.replace(OPTIONS, jobs=1))
     assert str(caught.value).count("Connection refused") == 3

@@ -14,7 +14,7 @@ RINGS = {
     # Values: no I/O.
     **dict.fromkeys(["errors", "digest"], 0),
     # Parsing at the border: no process, no network, no clock.
-    **dict.fromkeys(["settings", "document", "manifest", "version", "lock", "tree"], 1),
+    **dict.fromkeys(["settings", "urls", "document", "manifest", "version", "lock", "tree"], 1),
     # The owners of processes, the store, the network, keys, and of the one compressor; page templates.
     **dict.fromkeys(["command", "store", "fetch", "signing", "source", "mirrors", "compression", "templates"], 2),
     # Formats and what is made of them; the judge.

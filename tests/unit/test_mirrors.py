@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from buildchain import errors, fetch, manifest, mirrors
+from buildchain import errors, fetch, manifest, mirrors, urls
 
 DEBIAN = manifest.Archive("debian", "Debian", "bookworm", ("main",), ())
 SECURITY = manifest.Archive("debian-security", "Debian", "bookworm-security", ("main",), ())
@@ -121,6 +121,28 @@ def test_the_first_source_that_offers_the_archive(tmp_path: pathlib.Path, answer
     assert found.url(DEBIAN) == "http://three.test/debian"
     assert found.url(DEBIAN) == "http://three.test/debian"
     assert len(answers.asked) == 3  # asked once
+
+
+@pytest.mark.parametrize(
+    ("rules", "address"),
+    [
+        ("", "http://m.test/d"),
+        ("http://m.test => https://u:p@n.test/x", "https://u:p@n.test/x/d"),
+        ("http://m.test/d/dists => http://n.test/e/dists, http://m.test/d/pool => http://o.test", "http://n.test/e"),
+    ],
+)
+def test_the_address_for_apt(tmp_path: pathlib.Path, rules: str, address: str) -> None:
+    options = fetch.Options(rewrites=urls.parse_rewrites(rules)[0])
+    found = mirrors.Mirrors({"debian": "http://m.test/d"}, options, tmp_path)
+    assert found.address(DEBIAN) == address
+    assert found.url(DEBIAN) == "http://m.test/d"
+
+
+def test_a_rule_that_apt_cannot_follow(tmp_path: pathlib.Path) -> None:
+    options = fetch.Options(rewrites=urls.parse_rewrites("http://m.test/d/dists => http://u:p@n.test/indexes")[0])
+    with pytest.raises(errors.BuildchainError) as caught:
+        mirrors.Mirrors({"debian": "http://m.test/d"}, options, tmp_path).address(DEBIAN)
+    assert str(caught.value).startswith("URL_REWRITES: leads http://m.test/d/dists/bookworm/InRelease to http://n.test")
 
 
 def test_a_configured_mirror_is_not_judged(tmp_path: pathlib.Path, answers: Answers) -> None:

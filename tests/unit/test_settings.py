@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from buildchain import errors, settings
+from buildchain import errors, settings, urls
 
 
 @pytest.fixture
@@ -33,6 +33,13 @@ def test_defaults(root: pathlib.Path) -> None:
     assert loaded.signing_key == str(root / settings.DEVELOPMENT_KEY)
     assert (loaded.mirrors, loaded.ca_bundle, loaded.is_offline, loaded.pull_jobs) == ({}, None, False, 8)
     assert (loaded.epoch, loaded.git, loaded.signing_passphrase_file) == (None, "git", None)
+    assert (loaded.connect_timeout_s, loaded.read_timeout_s, loaded.rewrites) == (10, 30, urls.Rewrites())
+    assert (loaded.vagrant, loaded.vagrant_provider, loaded.vagrant_snapshot_name) == (
+        "vagrant", "virtualbox", "auto_generated",
+    )  # fmt: skip
+    assert loaded.vagrant_up_args == (
+        "--provision", "--no-destroy-on-error", "--parallel", "--provider", "virtualbox",
+    )  # fmt: skip
 
 
 def test_an_empty_value_is_no_value(root: pathlib.Path) -> None:
@@ -44,21 +51,30 @@ def test_an_empty_value_is_no_value(root: pathlib.Path) -> None:
 def test_all_values(root: pathlib.Path) -> None:
     (root / "ca.pem").touch()
     (root / "secret").touch()
+    (root / "git").touch(0o755)
     loaded = settings.load(
         root,
         {
             "PROJECT_NAME": "My Distribution 2", "BUILD_ROOT": "out/here", "STORE": "../store", "CA_BUNDLE": "ca.pem",
             "SIGNING_KEY": "secret", "SIGNING_KEY_PASSPHRASE_FILE": "secret", "OFFLINE": "1", "PULL_JOBS": "3",
-            "SOURCE_DATE_EPOCH": "0", "GIT_BIN": "/opt/git", "DEBIAN_MIRROR": "http://m/debian/",
+            "SOURCE_DATE_EPOCH": "0", "GIT_BIN": "./git", "DEBIAN_MIRROR": "http://m/debian/",
             "DEBIAN_SECURITY_MIRROR": "https://m:8080/s", "HOME": "/nonexistent",
+            "CONNECT_TIMEOUT": "1", "READ_TIMEOUT": "3600", "URL_REWRITES": "http://m => http://u:p@n/x",
+            "VAGRANT_BIN": "vagrant-2.4", "VAGRANT_PROVIDER": "docker", "VAGRANT_UP_ARGS": "--provision 'a b'",
+            "VAGRANT_SNAPSHOT_NAME": "before",
         },
     )  # fmt: skip
     assert loaded.project_name == "My Distribution 2"
     assert (loaded.build_root, loaded.store) == (root / "out/here", root.parent / "store")
     assert (loaded.signing_key, loaded.signing_passphrase_file) == (str(root / "secret"), root / "secret")
     assert (loaded.ca_bundle, loaded.is_offline, loaded.pull_jobs) == (str(root / "ca.pem"), True, 3)
-    assert (loaded.epoch, loaded.git) == (0, "/opt/git")
+    assert (loaded.epoch, loaded.git) == (0, str(root / "git"))
     assert loaded.mirrors == {"debian": "http://m/debian", "debian-security": "https://m:8080/s"}
+    assert (loaded.connect_timeout_s, loaded.read_timeout_s) == (1, 3600)
+    assert loaded.rewrites.apply("http://m/debian") == "http://u:p@n/x/debian"
+    assert (loaded.vagrant, loaded.vagrant_provider) == ("vagrant-2.4", "docker")
+    assert loaded.vagrant_up_args == ("--provision", "a b", "--provider", "docker")
+    assert loaded.vagrant_snapshot_name == "before"
 
 
 def test_all_mistakes_at_once(root: pathlib.Path) -> None:
@@ -66,6 +82,8 @@ def test_all_mistakes_at_once(root: pathlib.Path) -> None:
         "PROJECT_NAME": "a/b", "BUILD_ROOT": "..", "STORE": ".", "SIGNING_KEY": "no/key", "CA_BUNDLE": "none",
         "SIGNING_KEY_PASSPHRASE_FILE": "none", "OFFLINE": "yes", "PULL_JOBS": "0", "SOURCE_DATE_EPOCH": "now",
         "DEBIAN_MIRROR": "mirror.example.test", "SKOPEO_BIN": "/bin/skopeo", "HARDLINK_BIN": "hardlink",
+        "GIT_BIN": "a git", "VAGRANT_BIN": "./none", "VAGRANT_PROVIDER": "vmware", "VAGRANT_UP_ARGS": "'",
+        "VAGRANT_SNAPSHOT_NAME": "a b", "CONNECT_TIMEOUT": "0", "READ_TIMEOUT": "1.5", "URL_REWRITES": "a => b",
     }  # fmt: skip
     assert _problems(root, **wrong).keys() == wrong.keys()
 
@@ -81,12 +99,24 @@ def test_all_mistakes_at_once(root: pathlib.Path) -> None:
         ("SOURCE_DATE_EPOCH", "\u0661", "is not a whole number"),
         ("SOURCE_DATE_EPOCH", "9" * 5000, "is not a whole number"),
         ("PULL_JOBS", "65", "from 1 to 64"),
+        ("CONNECT_TIMEOUT", "3601", "is not a whole number from 1 to 3600"),
+        ("READ_TIMEOUT", "30s", "is not a whole number from 1 to 3600"),
+        ("URL_REWRITES", "https://a => https://me:secret@b?", "rule 1 is not `URL => URL`"),
+        ("VAGRANT_PROVIDER", "VirtualBox", "'VirtualBox' is none of virtualbox, libvirt, docker"),
+        ("VAGRANT_UP_ARGS", "--provision 'node1", "cannot be cut into words: no closing quotation"),
+        ("VAGRANT_UP_ARGS", "--provider libvirt", "names the provider 'libvirt', VAGRANT_PROVIDER is 'virtualbox'"),
+        ("VAGRANT_UP_ARGS", "--provider=docker", "names the provider 'docker', VAGRANT_PROVIDER is 'virtualbox'"),
+        ("VAGRANT_SNAPSHOT_NAME", "--force", "does not match"),
+        ("GIT_BIN", "/opt/no/git", "/opt/no/git is not a program"),
+        ("GIT_BIN", "./packages", "./packages is not a program"),
+        ("VAGRANT_BIN", "vagrant --debug", "does not match"),
         ("OFFLINE", "true", "'true' is neither 0 nor 1"),
         ("PROJECT_NAME", "Métal", "does not match"),
         ("PROJECT_NAME", "a\nb", "does not match"),
         ("DEBIAN_MIRROR", "ftp://m/debian", "is not an http or https URL"),
         ("DEBIAN_MIRROR", "http://m/debian\nTrusted: yes", "is not an http or https URL"),
         ("DEBIAN_MIRROR", "http://m/debian?x", "is not an http or https URL"),
+        ("DEBIAN_MIRROR", "me:secret@m/debian", "'m/debian' is not an http or https URL"),
         ("SIGNING_KEY", "~nobody-of-this-name/key.asc", "is not a file"),
         ("CA_BUNDLE", "~nobody-of-this-name/ca.pem", "is not a file"),
         ("BUILD_ROOT", ".", "holds the checkout itself"),
@@ -101,6 +131,7 @@ def test_wrong_values(root: pathlib.Path, name: str, value: str, problem: str) -
     found = _problems(root, **{name: value})
     assert found.keys() == {name}
     assert problem in found[name]
+    assert "secret" not in found[name]
 
 
 def test_the_store_may_stand_below_the_build_root_but_not_above(root: pathlib.Path) -> None:
@@ -110,6 +141,23 @@ def test_the_store_may_stand_below_the_build_root_but_not_above(root: pathlib.Pa
 
 def test_a_key_of_the_users_gpg_keeps_its_name(root: pathlib.Path) -> None:
     assert settings.load(root, {"SIGNING_KEY": "Release <r@example.test>"}).signing_key == "Release <r@example.test>"
+
+
+@pytest.mark.parametrize("text", ["--provider virtualbox", "--provider=virtualbox"])
+def test_the_guides_own_arguments_name_the_provider(root: pathlib.Path, text: str) -> None:
+    assert settings.load(root, {"VAGRANT_UP_ARGS": text}).vagrant_up_args == tuple(text.split())
+
+
+def test_every_option_of_the_guide_is_read_or_refused(root: pathlib.Path) -> None:
+    """MetalK8s 2.5.1, chapter "Configuration" of the buildchain: none is silently ignored."""
+    read = {"PROJECT_NAME", "BUILD_ROOT", "GIT_BIN", "VAGRANT_BIN"}
+    read |= {"VAGRANT_PROVIDER", "VAGRANT_UP_ARGS", "VAGRANT_SNAPSHOT_NAME"}
+    replaced = {"DOCKER_BIN", "HARDLINK_BIN", "MKISOFS_BIN", "SKOPEO_BIN", "GOFMT_BIN", "OPERATOR_SDK_BIN"}
+    wrong = dict.fromkeys(read - {"BUILD_ROOT"}, "'") | {"BUILD_ROOT": "."}
+    assert _problems(root, **wrong).keys() == read
+    found = _problems(root, **dict.fromkeys(replaced, "name"))
+    assert found.keys() == replaced
+    assert all("; remove it" in why for why in found.values())
 
 
 def test_replaced_options_say_by_what(root: pathlib.Path) -> None:
