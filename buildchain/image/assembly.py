@@ -7,10 +7,10 @@ import json
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
-from buildchain import compression, digest, errors, lock, oci, store
+from buildchain import compression, digest, errors, lock, oci, store, tar
 from buildchain import tree as trees
 from buildchain.image import lines, recipe, scripts
-from buildchain.rootfs import entries, exclusions, generated, linkage, package, spool, tar
+from buildchain.rootfs import entries, exclusions, generated, linkage, package, spool
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -5,8 +5,8 @@ import pathlib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 
-from buildchain import document, errors, lock, oci
-from buildchain.rootfs import accounts, entries, exclusions, tar
+from buildchain import document, errors, lock, oci, tar
+from buildchain.rootfs import accounts, entries, exclusions
 
 FILE_NAME = "image.yaml"
 

@@ -7,8 +7,8 @@ Paths are relative and without `./`; `bin`, `sbin` and `lib` are links into `usr
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 
-from buildchain import errors
-from buildchain.rootfs import spool, tar
+from buildchain import errors, tar
+from buildchain.rootfs import spool
 
 MAX_PATH = 4096
 """PATH_MAX of linux/limits.h."""

@@ -6,7 +6,8 @@ Debian's libraries; `linkage` checks with the same rule.
 
 from collections.abc import Iterable, Iterator
 
-from buildchain.rootfs import entries, package, spool, tar
+from buildchain import tar
+from buildchain.rootfs import entries, package, spool
 
 CA_PACKAGE = "ca-certificates"
 CA_BUNDLE = "etc/ssl/certs/ca-certificates.crt"

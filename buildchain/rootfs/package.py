@@ -3,40 +3,26 @@
 The archive is read once, in order, in constant memory; the bytes of its files go to the spool.
 """
 
-import contextlib
 import dataclasses
 import functools
-import gzip
 import hashlib
-import io
-import lzma
 import re
 import typing
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from buildchain import digest, errors, lock, store
-from buildchain.rootfs import entries, exclusions, spool, tar
+from buildchain import debfile, lock, store, tar
+from buildchain.rootfs import entries, exclusions, spool
 
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm", "config")
 """Programs that dpkg and debconf run (deb-preinst(5) and its neighbours)."""
 
-MAX_CONTROL = 32 << 20
-"""Unpacked bytes of the control archive; the largest in Debian is a few megabytes."""
 MAX_DATA = 8 << 30
 """Unpacked bytes of the data archive: more than any package of Debian."""
-MAX_MEMBERS = 200_000
-"""Files of one package; Debian's largest have half as many."""
 MAX_TEXT = 8 << 20
 """Bytes of one text; the longest copyright files of Debian have two megabytes."""
-MAX_XZ_MEMORY = 80 << 20
-"""What `xz -9` needs to unpack is 65 MiB (xz(1))."""
-
 MAX_STATIC_ID = 99
 """Debian Policy section 9.2.2: only these user and group ids, and nobody's, mean the same on every system."""
 _NOBODY = 65534
-
-_AR_HEADER = 60
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,10 +55,10 @@ def read(
     Raises:
         BuildchainError: the file is not a package, is damaged, or holds what no image may hold.
     """
-    with source.open(locked.content.digest) as stream, _explained(locked):
-        members = _members(stream)
-        control = dict(_control_files(_unpacked(stream, members, "control.tar")))
-        data = _limited(tar.read(_unpacked(stream, members, "data.tar")), MAX_DATA)
+    with source.open(locked.content.digest) as stream, debfile.explained(locked):
+        members = debfile.members(stream)
+        control = dict(debfile.control_files(debfile.unpacked(stream, members, "control.tar")))
+        data = debfile.limited(tar.read(debfile.unpacked(stream, members, "data.tar")), MAX_DATA)
         return Package(
             locked=locked,
             built=members["debian-binary"].mtime,
@@ -89,8 +75,8 @@ def read_scripts(locked: lock.Package, source: store.Store) -> Mapping[str, str]
     Raises:
         BuildchainError: the file is not a package or is damaged.
     """
-    with source.open(locked.content.digest) as stream, _explained(locked):
-        return _scripts(dict(_control_files(_unpacked(stream, _members(stream), "control.tar"))))
+    with source.open(locked.content.digest) as stream, debfile.explained(locked):
+        return _scripts(dict(debfile.control_files(debfile.unpacked(stream, debfile.members(stream), "control.tar"))))
 
 
 def read_file(locked: lock.Package, source: store.Store, path: str) -> bytes:
@@ -99,9 +85,9 @@ def read_file(locked: lock.Package, source: store.Store, path: str) -> bytes:
     Raises:
         BuildchainError: the file is not a package or is damaged.
     """
-    with source.open(locked.content.digest) as stream, _explained(locked):
-        unpacked = _unpacked(stream, _members(stream), "data.tar")
-        for header, content in _limited(tar.read(unpacked), MAX_DATA):
+    with source.open(locked.content.digest) as stream, debfile.explained(locked):
+        unpacked = debfile.unpacked(stream, debfile.members(stream), "data.tar")
+        for header, content in debfile.limited(tar.read(unpacked), MAX_DATA):
             if header.kind is tar.Kind.FILE and entries.canonical(header.path) == path:
                 return b"".join(content) if header.size <= MAX_TEXT else b""
     return b""
@@ -111,144 +97,8 @@ def _scripts(control: Mapping[str, bytes]) -> Mapping[str, str]:
     return {name: hashlib.sha256(control[name]).hexdigest() for name in SCRIPTS if name in control}
 
 
-@contextlib.contextmanager
-def _explained(locked: lock.Package) -> Iterator[None]:
-    try:
-        yield
-    except (
-        tar.TarError,
-        lzma.LZMAError,
-        zlib.error,
-        gzip.BadGzipFile,
-        EOFError,
-        UnicodeDecodeError,
-        KeyError,
-    ) as error:
-        why = f"has no {error}" if isinstance(error, KeyError) else str(error)
-        hint = "If the archive serves it so, choose another version; if not, remove it from the store and pull again."
-        raise errors.BuildchainError(f"package {locked.key}", f"cannot be unpacked: {why}", hint) from error
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Member:
-    name: str
-    mtime: int
-    offset: int
-    size: int
-
-
-def _members(stream: typing.BinaryIO) -> dict[str, _Member]:
-    """The members of an ar archive (ar(5)), in the order deb(5) wants; names that begin with _ are for others."""
-    if stream.read(8) != b"!<arch>\n":
-        raise tar.TarError("it is not an ar archive")
-    found: dict[str, _Member] = {}
-    while header := stream.read(_AR_HEADER):
-        if len(header) != _AR_HEADER or header[58:] != b"`\n":
-            raise tar.TarError("a header of the ar archive is damaged")
-        name = header[:16].decode().rstrip().removesuffix("/")
-        member = _Member(name, _decimal(header[16:28]), stream.tell(), _decimal(header[48:58]))
-        if name in found:
-            raise tar.TarError(f"two members are named {name!r}")
-        found[name] = member
-        stream.seek(member.offset + member.size + member.size % 2)
-    if next(iter(found), "") != "debian-binary":
-        raise tar.TarError("its first member is not debian-binary")
-    return found
-
-
-def _decimal(field: bytes) -> int:
-    text = field.strip(b" ")
-    if not text.isdigit():
-        raise tar.TarError(f"not a number in the ar archive: {text!r}")
-    return int(text)
-
-
-def _unpacked(stream: typing.BinaryIO, members: Mapping[str, _Member], stem: str) -> typing.BinaryIO:
-    """The tar archive of a member, decompressed as it is read."""
-    for name, member in members.items():
-        if name == stem or name.startswith(f"{stem}."):
-            stream.seek(member.offset)
-            window = _Window(stream, member.size)
-            return _decompressed(window, name.removeprefix(stem))
-    raise tar.TarError(f"it has no {stem}")
-
-
-def _decompressed(window: "_Window", ending: str) -> typing.BinaryIO:
-    if ending == ".xz":
-        return typing.cast(typing.BinaryIO, io.BufferedReader(_XzReader(window), digest.BLOCK_SIZE))
-    if ending == ".gz":
-        return typing.cast(typing.BinaryIO, gzip.GzipFile(fileobj=typing.cast(typing.BinaryIO, window), mode="rb"))
-    if ending == "":
-        return typing.cast(typing.BinaryIO, window)
-    raise tar.TarError(f"it is compressed as {ending[1:]!r}; Debian's archive holds xz and gz only")
-
-
-class _Window:
-    """The next bytes of a file and no more."""
-
-    def __init__(self, stream: typing.BinaryIO, size: int) -> None:
-        self._stream = stream
-        self._left = size
-
-    def read(self, size: int = -1) -> bytes:
-        block = self._stream.read(self._left if size < 0 else min(size, self._left))
-        self._left -= len(block)
-        return block
-
-
-class _XzReader(io.RawIOBase):
-    """Decompresses xz with a limit on memory, which lzma.LZMAFile does not offer."""
-
-    def __init__(self, packed: _Window) -> None:
-        super().__init__()
-        self._packed = packed
-        self._decoder = self._new_decoder()
-
-    @staticmethod
-    def _new_decoder() -> lzma.LZMADecompressor:
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_MEMORY)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: typing.Any) -> int:
-        content = b""
-        while not content:
-            packed = b""
-            if self._decoder.eof:
-                packed = self._decoder.unused_data or self._packed.read(digest.BLOCK_SIZE)
-                if not packed:
-                    return 0
-                self._decoder = self._new_decoder()
-            elif self._decoder.needs_input:
-                packed = self._packed.read(digest.BLOCK_SIZE)
-                if not packed:
-                    raise EOFError("the compressed data ends too early")
-            content = self._decoder.decompress(packed, len(buffer))
-        buffer[: len(content)] = content
-        return len(content)
-
-
-_Members = Iterable[tuple[tar.Header, Iterable[bytes]]]
-
-
-def _limited(members: _Members, limit: int) -> _Members:
-    total = 0
-    for count, (header, content) in enumerate(members, start=1):
-        total += header.size
-        if total > limit or count > MAX_MEMBERS:
-            raise tar.TarError(f"it unpacks to more than {limit} bytes or {MAX_MEMBERS} files")
-        yield header, content
-
-
-def _control_files(stream: typing.BinaryIO) -> Iterator[tuple[str, bytes]]:
-    for header, content in _limited(tar.read(stream), MAX_CONTROL):
-        if header.kind is tar.Kind.FILE:
-            yield entries.canonical(header.path), b"".join(content)
-
-
 def _entries(
-    members: _Members, origin: str, contents: spool.Spool, excluded: Sequence[exclusions.Exclusion]
+    members: debfile.Contents, origin: str, contents: spool.Spool, excluded: Sequence[exclusions.Exclusion]
 ) -> Iterator[entries.Entry]:
     """The entries of a data archive, without what is excluded and directories that hold nothing else."""
     found: dict[str, entries.Entry] = {}

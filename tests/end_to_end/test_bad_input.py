@@ -309,9 +309,15 @@ def test_lying_mirror(site: conftest.Small, empty_store: str, lie: mirror.Lie, s
     assert [words for words in (*said, "beta") if words not in printed] == []
 
 
-@pytest.mark.parametrize("lie", [mirror.stall(10), mirror.silence], ids=["hangs in the body", "never answers"])
-def test_hanging_mirror(site: conftest.Small, empty_store: str, lie: mirror.Lie) -> None:
-    site.upstream.lie(BETA, *[lie] * 10)
+_HANGS = {
+    "hangs in the body": [mirror.stall(100_000), *[mirror.stall(0)] * 9],
+    "never answers": [mirror.silence] * 10,
+}
+
+
+@pytest.mark.parametrize("lies", _HANGS.values(), ids=_HANGS.keys())
+def test_hanging_mirror(site: conftest.Small, empty_store: str, lies: list[mirror.Lie]) -> None:
+    site.upstream.lie(BETA, *lies)
     started = time.monotonic()
     said = _bad(site, "_pull", STORE=empty_store, READ_TIMEOUT="1")
     assert time.monotonic() - started < 40  # five waits of a second, and those between them

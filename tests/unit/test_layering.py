@@ -15,8 +15,11 @@ RINGS = {
     **dict.fromkeys(["errors", "digest"], 0),
     # Parsing at the border: no process, no network, no clock.
     **dict.fromkeys(["settings", "urls", "document", "manifest", "version", "lock", "tree"], 1),
-    # The owners of processes, the store, the network, keys, and of the one compressor; page templates.
-    **dict.fromkeys(["command", "store", "fetch", "signing", "source", "mirrors", "compression", "templates"], 2),
+    # The owners of processes, the store, the network, keys, and of the one compressor; files within files; page
+    # templates.
+    **dict.fromkeys(
+        ["command", "store", "fetch", "signing", "source", "mirrors", "compression", "templates", "tar", "debfile"], 2
+    ),
     # Formats and what is made of them; the judge.
     **dict.fromkeys(["deb", "oci", "iso"], 3),
     **dict.fromkeys(["rootfs", "image", "salt", "registry", "product", "stage", "verify"], 3),

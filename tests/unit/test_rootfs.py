@@ -13,8 +13,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from buildchain import errors, store
-from buildchain.rootfs import entries, exclusions, linkage, package, spool, tar
+from buildchain import debfile, errors, store, tar
+from buildchain.rootfs import entries, exclusions, linkage, package, spool
 from tests.support import packages
 
 File = bytes | packages.Member
@@ -219,7 +219,7 @@ def test_bombs_are_refused(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> N
     bomb = packages.make_deb({}, {"./zero": bytes(2 << 20)})
     assert len(bomb) < 4096
     assert "unpacks to more than 1048576 bytes" in _refusal(reader, bomb)
-    monkeypatch.setattr(package, "MAX_MEMBERS", 10)
+    monkeypatch.setattr(debfile, "MAX_MEMBERS", 10)
     crowd = packages.make_deb({}, {f"./{number}": b"" for number in range(20)})
     assert "or 10 files" in _refusal(reader, crowd)
 

@@ -1,31 +1,18 @@
-"""DEB packages: choose them with apt's own solver, and index them as a repository.
-
-Resolving runs `apt-get` in a folder of its own with a configuration of its own, so that neither the host's sources,
-nor its keys, nor its installed packages have a say (apt.conf(5)).
-
-    Request ──apt-get --print-uris──▶ Package…          resolve: the only step that asks an archive
-    Package… + store ──▶ Packages, Release, InRelease   index: a function of the packages, the key and a date
-
-The repository is a flat one (sources.list(5): the suite is `./`), because the folders of the other kind,
-`dists/SUITE/COMPONENT/binary-ARCH/by-hash/SHA256`, are too deep for ISO-9660.
-"""
+"""Choose versions with apt's own solver, and say where each file is."""
 
 import calendar
 import collections
 import dataclasses
-import datetime
 import email.utils
 import functools
-import lzma
 import pathlib
 import re
-import tarfile
 import tempfile
 import urllib.parse
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from buildchain import command, compression, digest, errors, lock, manifest, signing, store, tree
+from buildchain import command, digest, errors, lock, manifest, store
+from buildchain.deb import _index
 
 _CONFIGURATION = """\
 #clear APT;
@@ -54,9 +41,6 @@ _FOLDERS = (
 )
 
 _URI_LINE = re.compile(r"'(?P<url>\S+)' (?P<name>[^\s_]+)_\S+ (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
-
-_DAMAGED = (OSError, ValueError, EOFError, KeyError, tarfile.TarError, lzma.LZMAError, zlib.error)
-"""What reading a damaged .deb may raise beside python-debian's own errors."""
 
 _KEPT = "kept"
 """Label and folder of the repository that holds what a partial update must not move."""
@@ -213,85 +197,6 @@ def _joined(problems: Sequence[errors.ResolveError]) -> errors.ResolveError:
     return errors.ResolveError(f"{len(problems)} package sets", f"cannot be resolved\n{why}", problems[0].hint)
 
 
-def index(
-    packages: Sequence[lock.Package],
-    source: store.Store,
-    *,
-    name: str,
-    label: str,
-    epoch: int,
-    signer: signing.Signer,
-) -> tree.Tree:
-    """Index packages as a flat, signed repository.
-
-    Arguments:
-        name:  suite and code name of the repository.
-        label: `Label:`, for pins (apt_preferences(5)).
-        epoch: `Date:` of the Release, and the time of its signature.
-
-    Returns:
-        The repository's tree: pool/, Packages, Packages.gz, by-hash/, Release, InRelease.
-    """
-    listing = index_text(packages, source)
-    indexes = {"Packages": listing, "Packages.gz": compression.gzip_bytes(listing)}
-    architectures = sorted({package.architecture for package in packages} - {"all"})
-    release = _release_text(indexes, name, label, architectures, epoch)
-    texts = {**indexes, "Release": release, "InRelease": signer.clearsign(release, epoch)}
-    entries = [tree.File(path, source.add_bytes(text)) for path, text in texts.items()]
-    for text in indexes.values():
-        content = source.add_bytes(text)
-        entries.append(tree.File(f"by-hash/SHA256/{content.digest.hex}", content))
-    entries += [tree.File(pool_path(package), package.content) for package in packages]
-    return tree.build(entries)
-
-
-def index_text(packages: Iterable[lock.Package], source: store.Store) -> bytes:
-    """The `Packages` index: each package's control file with its place, size and digest (deb822(5))."""
-    stanzas = []
-    for package in sorted(packages, key=lambda package: (package.name, package.architecture, package.version)):
-        fields = (
-            f"Filename: {pool_path(package)}",
-            f"Size: {package.content.size}",
-            f"SHA256: {package.content.digest.hex}",
-        )
-        stanzas.append(_control(package, source).rstrip("\n") + "\n" + "\n".join(fields) + "\n")
-    return "\n".join(stanzas).encode()
-
-
-def pool_path(package: lock.Package) -> str:
-    """Where a package stands in its repository."""
-    return f"pool/{pathlib.PurePosixPath(package.path).name}"
-
-
-def _control(package: lock.Package, source: store.Store) -> str:
-    from debian import arfile, debfile
-
-    try:
-        with source.open(package.content.digest) as stream:
-            content = debfile.DebFile(fileobj=stream).control.get_content("control", encoding="utf-8")
-    except (debfile.DebError, arfile.ArError, *_DAMAGED) as error:
-        raise errors.BuildchainError(f"package {package.key}", f"its control file cannot be read: {error}") from error
-    return content or ""
-
-
-def _release_text(
-    indexes: Mapping[str, bytes], name: str, label: str, architectures: Sequence[str], epoch: int
-) -> bytes:
-    date = email.utils.format_datetime(datetime.datetime.fromtimestamp(epoch, datetime.UTC), usegmt=False)
-    lines = [
-        "Origin: MetalK8s",
-        f"Label: {label}",
-        f"Suite: {name}",
-        f"Codename: {name}",
-        f"Date: {date.replace('+0000', 'UTC')}",
-        "Acquire-By-Hash: yes",
-        f"Architectures: {' '.join(['all', *architectures])}",
-        "SHA256:",
-    ]
-    lines += [f" {digest.Digest.of_bytes(text).hex} {len(text):16d} {path}" for path, text in sorted(indexes.items())]
-    return ("\n".join(lines) + "\n").encode()
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Chosen:
     """A line of `--print-uris`: what apt would download; the name is apt's own, not the archive's."""
@@ -387,9 +292,9 @@ def _keep(root: pathlib.Path, kept: Sequence[lock.Package], packages: store.Stor
     """A local repository of what must not move, preferred to every archive (apt_preferences(5)): its sources stanza."""
     folder = root / _KEPT
     folder.mkdir()
-    listing = index_text(kept, packages)
+    listing = _index.index_text(kept, packages)
     (folder / "Packages").write_bytes(listing)
-    (folder / "Release").write_bytes(_release_text({"Packages": listing}, _KEPT, _KEPT, [], 0))
+    (folder / "Release").write_bytes(_index.release_text({"Packages": listing}, _KEPT, _KEPT, [], 0))
     (root / "etc/apt/preferences.d/kept").write_text(f"Package: *\nPin: release l={_KEPT}\nPin-Priority: 1001\n")
     # Trusted, since this folder is private and holds only what the lock already vouches for.
     return f"Types: deb\nURIs: file:{folder}\nSuites: ./\nTrusted: yes\n"
