@@ -37,7 +37,10 @@ class Kind(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Header:
-    """One member; `target` is that of a link, `mtime` is in whole seconds since 1970."""
+    """One member; `target` is that of a link, `mtime` is in whole seconds since 1970.
+
+    `xattrs` are extended attributes, by name; `read` leaves them empty, for no package has any.
+    """
 
     path: str
     kind: Kind
@@ -47,6 +50,7 @@ class Header:
     mtime: int
     size: int = 0
     target: str = ""
+    xattrs: tuple[tuple[str, bytes], ...] = ()
 
 
 _KINDS = {"0": Kind.FILE, "\0": Kind.FILE, "1": Kind.HARD_LINK, "2": Kind.SYMBOLIC_LINK, "5": Kind.DIRECTORY}
@@ -218,13 +222,13 @@ def write(members: Iterable[tuple[Header, Iterable[bytes]]], sink: Callable[[byt
 def encode(header: Header) -> bytes:
     """The block, or blocks, that announce a member."""
     path = f"{header.path}/" if header.kind is Kind.DIRECTORY else header.path
-    records = {}
+    records = {f"SCHILY.xattr.{attribute}": value for attribute, value in header.xattrs}
     prefix, name = _split(path)
     if not name:
-        records["path"] = path
+        records["path"] = path.encode()
         name = _stand_in(path)
     if len(header.target.encode()) > 100 or not header.target.isascii():
-        records["linkpath"] = header.target
+        records["linkpath"] = header.target.encode()
     for keyword, value, largest in (
         ("size", header.size, _MAX_OCTAL_SIZE),
         ("uid", header.uid, _MAX_OCTAL_ID),
@@ -232,7 +236,7 @@ def encode(header: Header) -> bytes:
         ("mtime", header.mtime, _MAX_OCTAL_SIZE),
     ):
         if value > largest:
-            records[keyword] = str(value)
+            records[keyword] = str(value).encode()
     plain = _block(header, prefix, name)
     if not records:
         return plain
@@ -256,8 +260,8 @@ def _stand_in(path: str) -> str:
     return path.encode("ascii", "replace").decode()[-100:].lstrip("/") or "_"
 
 
-def _record(keyword: str, value: str) -> bytes:
-    body = f" {keyword}={value}\n".encode()
+def _record(keyword: str, value: bytes) -> bytes:
+    body = f" {keyword}=".encode() + value + b"\n"
     length = len(body) + 1
     while len(str(length)) + len(body) != length:
         length = len(str(length)) + len(body)

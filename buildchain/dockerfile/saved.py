@@ -1,0 +1,142 @@
+"""Images as they stand in the store, and as `docker save` writes them."""
+
+import dataclasses
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+import typing
+from collections.abc import Mapping
+
+from buildchain import digest, errors, oci, store
+from buildchain.engine import loopback
+
+_GZIP = b"\x1f\x8b"
+_GZIP_TYPES = {oci.LAYER_TYPE, "application/vnd.docker.image.rootfs.diff.tar.gzip"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Base:
+    """An image that a Dockerfile may stand on: its tag, and its manifest, which the store holds with all blobs."""
+
+    tag: str
+    manifest: digest.Descriptor
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Opened:
+    """What a base's manifest and configuration say."""
+
+    media_type: str
+    manifest: digest.Descriptor
+    config_blob: digest.Descriptor
+    config: Mapping[str, typing.Any]
+    layers: tuple[digest.Descriptor, ...]
+
+    @property
+    def diff_ids(self) -> list[str]:
+        """Digests of the layers, unpacked."""
+        return list(self.config["rootfs"]["diff_ids"])
+
+    def shipped(self) -> loopback.Shipped:
+        """The same for the registry on the loopback."""
+        return loopback.Shipped(self.media_type, self.manifest, (self.config_blob, *self.layers))
+
+
+def open_base(name: str, base: Base, source: store.Store) -> Opened:
+    """Read a base from the store.
+
+    Raises:
+        BuildchainError: it is not there, or is no image of gzip-compressed layers for one platform.
+    """
+    subject = f"image {name}:{base.tag}"
+    try:
+        manifest = json.loads(source.read(base.manifest.digest))
+        if "layers" not in manifest:
+            raise ValueError("it is an index of images; a Dockerfile stands on one of them")
+        types = {row["mediaType"] for row in manifest["layers"]}
+        if types - _GZIP_TYPES:
+            raise ValueError(f"its layers are {', '.join(sorted(types))}, not gzip")
+        config = _descriptor(manifest["config"])
+        return Opened(
+            media_type=manifest.get("mediaType", oci.MANIFEST_TYPE),
+            manifest=base.manifest,
+            config_blob=config,
+            config=json.loads(source.read(config.digest)),
+            layers=tuple(_descriptor(row) for row in manifest["layers"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.BuildchainError(subject, f"no Dockerfile can stand on it: {error}") from error
+
+
+def _descriptor(row: Mapping[str, typing.Any]) -> digest.Descriptor:
+    return digest.Descriptor(digest.Digest.parse(row["digest"]), row["size"])
+
+
+class Archive:
+    """What an engine saved: configuration and layers of one image.
+
+    Raises ValueError, KeyError or TarError where it is not such an archive.
+    """
+
+    def __init__(self, stream: typing.BinaryIO) -> None:
+        stream.seek(0)
+        self._archive = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115 - as open as its stream
+        (row,) = json.loads(self._read("manifest.json"))
+        self.config: Mapping[str, typing.Any] = json.loads(self._read(row["Config"]))
+        self._layers: list[str] = row["Layers"]
+        if len(self._layers) != len(self.diff_ids):
+            raise ValueError("as many layers as digests are wanted")
+
+    @property
+    def diff_ids(self) -> list[str]:
+        """Digests of the layers, unpacked."""
+        return list(self.config["rootfs"].get("diff_ids") or ())
+
+    def layer(self, number: int) -> "Checked":
+        """A layer, unpacked, as a stream that knows its digest."""
+        stream = self._extract(self._layers[number])
+        start = stream.read(len(_GZIP))
+        stream.seek(0)
+        return Checked(gzip.GzipFile(fileobj=stream) if start == _GZIP else stream)
+
+    def _read(self, name: str) -> bytes:
+        return self._extract(name).read()
+
+    def _extract(self, name: str) -> typing.IO[bytes]:
+        found = self._archive.extractfile(name)
+        if found is None:
+            raise ValueError(f"{name} is not a file")
+        return found
+
+
+class Checked(io.RawIOBase):
+    """A stream and the digest of what was read of it."""
+
+    def __init__(self, stream: typing.Any) -> None:
+        super().__init__()
+        self._stream = stream
+        self._hasher = hashlib.sha256()
+
+    def readable(self) -> bool:
+        """It can be read."""
+        return True
+
+    def readinto(self, buffer: typing.Any) -> int:
+        """Read, and remember."""
+        block = self._stream.read(len(buffer))
+        self._hasher.update(block)
+        buffer[: len(block)] = block
+        return len(block)
+
+    def finish(self) -> str:
+        """Read to the end; the digest of it all."""
+        while self.read(digest.BLOCK_SIZE):
+            pass
+        return f"sha256:{self._hasher.hexdigest()}"
+
+
+def open_layer(layer: digest.Descriptor, source: store.Store) -> Checked:
+    """A layer in the store, unpacked."""
+    return Checked(gzip.GzipFile(fileobj=source.open(layer.digest)))
