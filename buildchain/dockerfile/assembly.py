@@ -5,7 +5,6 @@ import dataclasses
 import datetime
 import functools
 import hashlib
-import io
 import json
 import pathlib
 import tarfile
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from buildchain import compression, digest, engine, errors, oci, store
 from buildchain import tree as trees
-from buildchain.dockerfile import layers, recipe, saved, syntax
+from buildchain.dockerfile import context, layers, recipe, saved, syntax
 from buildchain.engine import loopback
 from buildchain.rootfs import spool, tar
 
@@ -190,15 +189,15 @@ def _run(
 ) -> None:
     """Have the engine build the image, and save it into `sink`."""
     served = {name: base.shipped() for name, base in opened.items()}
-    with connect() as running, loopback.serve(served, source) as registry, source.writer() as context:
+    with connect() as running, loopback.serve(served, source) as registry, source.writer() as sent:
         references = {name: registry.reference(name, base.manifest) for name, base in opened.items()}
         text = wanted.dockerfile.rendered(references)
-        _write_context(wanted, text, source, epoch, context.stream)
+        context.write(wanted, text, source, epoch, sent.stream)
         for reference in references.values():
             running.pull(reference)
         try:
             arguments = {**_epoch_argument(wanted, epoch), **wanted.arguments}
-            built = running.build(context.stream, arguments, has_network=wanted.has_network, show=show)
+            built = running.build(sent.stream, arguments, has_network=wanted.has_network, show=show)
         except engine.StepError as error:
             raise _explained(wanted, references, error) from error
         running.save(built, sink)
@@ -207,35 +206,6 @@ def _run(
 def _epoch_argument(wanted: recipe.Recipe, epoch: int) -> dict[str, str]:
     names = {each.rest.partition("=")[0] for each in wanted.dockerfile.instructions() if each.keyword == "ARG"}
     return {recipe.EPOCH_ARGUMENT: str(epoch)} if recipe.EPOCH_ARGUMENT in names else {}
-
-
-def _write_context(wanted: recipe.Recipe, text: str, source: store.Store, epoch: int, sink: typing.BinaryIO) -> None:
-    """The context as a tar; the engine sees the Dockerfile, but no step does."""
-    own = [
-        recipe.File(recipe.FILE_NAME, text.encode(), 0o644),
-        recipe.File(".dockerignore", f"{recipe.FILE_NAME}\n.dockerignore\n".encode(), 0o644),
-    ]
-    paths = [*(file.path for file in wanted.context), *(each.path for each in wanted.sources)]
-    folders = {"/".join(path.split("/")[:depth]) for path in paths for depth in range(1, path.count("/") + 1)}
-    with tarfile.open(fileobj=sink, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for folder in sorted(folders):
-            archive.addfile(_member(folder, epoch, 0o755, tarfile.DIRTYPE))
-        for file in [*own, *wanted.context]:
-            member = _member(file.path, epoch, file.mode, tarfile.SYMTYPE if file.target else tarfile.REGTYPE)
-            member.linkname, member.size = file.target, len(file.content)
-            archive.addfile(member, io.BytesIO(file.content))
-        for each in wanted.sources:
-            member = _member(each.path, epoch, 0o644, tarfile.REGTYPE)
-            member.size = each.content.size
-            with source.open(each.content.digest) as stream:
-                archive.addfile(member, stream)
-    sink.seek(0)
-
-
-def _member(path: str, epoch: int, mode: int, kind: bytes) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(path)
-    member.mtime, member.mode, member.type = epoch, mode, kind
-    return member
 
 
 def _explained(wanted: recipe.Recipe, references: Mapping[str, str], error: engine.StepError) -> errors.BuildchainError:

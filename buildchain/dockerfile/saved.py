@@ -96,10 +96,7 @@ class Archive:
 
     def layer(self, number: int) -> "Checked":
         """A layer, unpacked, as a stream that knows its digest."""
-        stream = self._extract(self._layers[number])
-        start = stream.read(len(_GZIP))
-        stream.seek(0)
-        return Checked(gzip.GzipFile(fileobj=stream) if start == _GZIP else stream)
+        return Checked(self._extract(self._layers[number]))
 
     def _read(self, name: str) -> bytes:
         return self._extract(name).read()
@@ -112,16 +109,25 @@ class Archive:
 
 
 class Checked(io.RawIOBase):
-    """A stream and the digest of what was read of it."""
+    """A layer, unpacked if it is packed, and the digest of what was read of it."""
 
     def __init__(self, stream: typing.Any) -> None:
         super().__init__()
-        self._stream = stream
+        self._raw = stream
+        is_packed = stream.read(len(_GZIP)) == _GZIP
+        stream.seek(0)
+        self._stream = gzip.GzipFile(fileobj=stream) if is_packed else stream
         self._hasher = hashlib.sha256()
 
     def readable(self) -> bool:
         """It can be read."""
         return True
+
+    def close(self) -> None:
+        """Close the layer's own stream, too."""
+        self._stream.close()
+        self._raw.close()
+        super().close()
 
     def readinto(self, buffer: typing.Any) -> int:
         """Read, and remember."""
@@ -139,4 +145,4 @@ class Checked(io.RawIOBase):
 
 def open_layer(layer: digest.Descriptor, source: store.Store) -> Checked:
     """A layer in the store, unpacked."""
-    return Checked(gzip.GzipFile(fileobj=source.open(layer.digest)))
+    return Checked(source.open(layer.digest))

@@ -8,7 +8,7 @@ import re
 import time
 import typing
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 
 from buildchain import errors
 
@@ -17,7 +17,7 @@ _LOOPBACK = re.compile(r"127\.[0-9.]+|localhost")
 
 _STEP = re.compile(r"(?:\[[0-9]+/[0-9]+\] )?S(?:tep|TEP) [0-9]+/[0-9]+ ?: (?P<text>.*)")
 _IMAGE = re.compile(r"\s*--?-> (?P<id>[0-9a-f]{11,64})\s*")
-_CONTAINER = re.compile(r"\s*---> Running in (?P<id>[0-9a-f]{12,64})\s*")
+_CONTAINER = re.compile(r"\s*(?:---> Running in|Removing intermediate container) (?P<id>[0-9a-f]{12,64})\s*")
 _BUILT = re.compile(r"Successfully built (?P<id>[0-9a-f]{12,64})\s*")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -65,7 +65,8 @@ class Engine:
         else:
             path, parameters = f"/v{self._client.api_version}/images/create", {"fromImage": reference}
         with self._talking("pull"):
-            rows = list(self._post(path, parameters))
+            with contextlib.closing(self._post(path, parameters)) as answer:
+                rows = list(answer)
         self._images.append(reference)
         problems = [str(row["error"]) for row in rows if row.get("error")]
         if problems:
@@ -96,8 +97,10 @@ class Engine:
         }
         output: list[str] = []
         step = built = ""
-        with self._talking("build"):
-            for row in self._post(f"/v{self._client.api_version}/build", parameters, context):
+        rows = self._post(f"/v{self._client.api_version}/build", parameters, context)
+        # Closed at once, also after Ctrl-C: that is how the engine learns that nobody waits any more.
+        with self._talking("build"), contextlib.closing(rows):
+            for row in rows:
                 text = _COLOUR.sub("", str(row.get("stream", "")))
                 if show is not None:
                     show.write(text)
@@ -143,7 +146,7 @@ class Engine:
 
     def _post(
         self, path: str, parameters: Mapping[str, str], body: typing.BinaryIO | None = None
-    ) -> Iterator[dict[str, typing.Any]]:
+    ) -> Generator[dict[str, typing.Any], None, None]:
         """Ask, and hand over the rows of the answer as they come.
 
         Not through the SDK's own method: that sends the user's credentials for all registries along.

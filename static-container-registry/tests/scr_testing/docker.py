@@ -14,10 +14,10 @@ class Client:
 
     def __init__(self, directory: pathlib.Path) -> None:
         self._directory = directory
+        self.host = f"unix://{directory}/docker.sock"
 
     def __call__(self, *arguments: str) -> str:
-        host = f"unix://{self._directory}/docker.sock"
-        return programs.run("docker", "--host", host, *arguments, DOCKER_CONFIG=str(self._directory))
+        return programs.run("docker", "--host", self.host, *arguments, DOCKER_CONFIG=str(self._directory))
 
 
 @contextlib.contextmanager
