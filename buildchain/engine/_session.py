@@ -64,9 +64,8 @@ class Engine:
             path, parameters = "/v4.0.0/libpod/images/pull", {"reference": reference, "tlsVerify": "false"}
         else:
             path, parameters = f"/v{self._client.api_version}/images/create", {"fromImage": reference}
-        with self._talking("pull"):
-            with contextlib.closing(self._post(path, parameters)) as answer:
-                rows = list(answer)
+        with self._talking("pull"), contextlib.closing(self._post(path, parameters)) as answer:
+            rows = list(answer)
         self._images.append(reference)
         problems = [str(row["error"]) for row in rows if row.get("error")]
         if problems:
