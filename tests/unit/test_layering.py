@@ -11,22 +11,46 @@ import buildchain
 PACKAGE = pathlib.Path(buildchain.__file__).parent
 
 RINGS = {
-    # Values: no I/O.
-    **dict.fromkeys(["errors", "digest"], 0),
-    # Parsing at the border: no process, no network, no clock.
-    **dict.fromkeys(["settings", "urls", "document", "manifest", "version", "lock", "tree"], 1),
-    # The owners of processes, the store, the network, keys, and of the one compressor; files within files; page
-    # templates.
-    **dict.fromkeys(
-        ["command", "store", "fetch", "signing", "source", "mirrors", "compression", "templates", "tar", "debfile"], 2
-    ),
-    # Formats and what is made of them; the judge.
-    **dict.fromkeys(["deb", "oci", "iso"], 3),
-    **dict.fromkeys(["rootfs", "image", "salt", "registry", "product", "stage", "verify"], 3),
-    **dict.fromkeys(["documentation", "licences"], 3),
-    # Thin: doit's dictionaries and the command line.
-    **dict.fromkeys(["tasks", "cli"], 4),
+    "errors": 0,
+    "digest": 0,
+    "document": 1,
+    "lock": 1,
+    "manifest": 1,
+    "settings": 1,
+    "tree": 1,
+    "urls": 1,
+    "version": 1,
+    "command": 2,
+    "compression": 2,
+    "debfile": 2,
+    "engine": 2,
+    "executor": 2,
+    "fetch": 2,
+    "mirrors": 2,
+    "signing": 2,
+    "source": 2,
+    "store": 2,
+    "tar": 2,
+    "templates": 2,
+    "deb": 3,
+    "dockerfile": 3,
+    "documentation": 3,
+    "image": 3,
+    "iso": 3,
+    "licences": 3,
+    "oci": 3,
+    "product": 3,
+    "registry": 3,
+    "rootfs": 3,
+    "salt": 3,
+    "stage": 3,
+    "verify": 3,
+    "cli": 4,
+    "tasks": 4,
 }
+"""0: values, no I/O. 1: parsing at the border; no process, network or clock. 2: the owners of processes, the store, the
+network, keys, the one compressor. 3: formats and what is made of them; the judge. 4: doit's tasks and the command line."""
+
 FORMATS = {"deb", "oci", "iso"}  # they meet only in a tree
 JUDGE = "verify"  # shares no code with the makers, so that no mistake of theirs hides itself
 
@@ -34,6 +58,7 @@ OWNERS = {
     "doit": {"tasks"},
     "requests": {"fetch"},
     "subprocess": {"command"},
+    "docker": {"engine"},
     # settings documents the variables; command, signing and fetch honour those of others; the rest start runs.
     "os.environ": {"fetch", "settings", "command", "signing", "tasks", "cli"},
 }

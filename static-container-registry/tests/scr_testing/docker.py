@@ -17,7 +17,12 @@ class Client:
         self.host = f"unix://{directory}/docker.sock"
 
     def __call__(self, *arguments: str) -> str:
-        return programs.run("docker", "--host", self.host, *arguments, DOCKER_CONFIG=str(self._directory))
+        return programs.run(*self.argv, *arguments, DOCKER_CONFIG=str(self._directory))
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command line to which a command of `docker` is added."""
+        return ("docker", "--host", self.host)
 
 
 @contextlib.contextmanager
