@@ -11,11 +11,11 @@ import tarfile
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from buildchain import compression, digest, engine, errors, oci, store
+from buildchain import compression, digest, engine, errors, oci, store, tar
 from buildchain import tree as trees
 from buildchain.dockerfile import context, layers, recipe, saved, syntax
 from buildchain.engine import loopback
-from buildchain.rootfs import spool, tar
+from buildchain.rootfs import spool
 
 EARLIEST = 315_532_800
 """1980-01-01: the time of an image that stands on nothing. Zip archives know no earlier one."""

@@ -4,7 +4,7 @@ A layer is applied to the files below it, and what really changed is written ane
 image's, numeric owners only. What an engine adds for its own purposes, and which parents of a changed file it lists,
 does not count; so two engines make the same bytes.
 
-    tar of an engine ──apply──▶ State ──changes──▶ members ──rootfs.tar.write──▶ layer
+    tar of an engine ──apply──▶ State ──changes──▶ members ──tar.write──▶ layer
 """
 
 import dataclasses
@@ -14,8 +14,8 @@ import tarfile
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 
-from buildchain import digest
-from buildchain.rootfs import spool, tar
+from buildchain import digest, tar
+from buildchain.rootfs import spool
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"

@@ -4,8 +4,7 @@ import io
 import pathlib
 import shutil
 
-from buildchain import digest, executor, store, tree
-from buildchain.rootfs import tar
+from buildchain import digest, executor, store, tar, tree
 
 APPLETS = ("sh", "env", "cat", "id", "ls", "mkdir", "hostname", "stat", "find", "sleep", "touch", "ln", "chmod", "wc")
 

@@ -48,8 +48,14 @@ RINGS = {
     "cli": 4,
     "tasks": 4,
 }
-"""0: values, no I/O. 1: parsing at the border; no process, network or clock. 2: the owners of processes, the store, the
-network, keys, the one compressor. 3: formats and what is made of them; the judge. 4: doit's tasks and the command line."""
+"""What each may do.
+
+    0  values, no I/O
+    1  parse at the border: no process, network or clock
+    2  own processes, the store, the network, keys, the one compressor
+    3  formats and what is made of them; the judge
+    4  doit's tasks and the command line
+"""
 
 FORMATS = {"deb", "oci", "iso"}  # they meet only in a tree
 JUDGE = "verify"  # shares no code with the makers, so that no mistake of theirs hides itself
@@ -60,7 +66,7 @@ OWNERS = {
     "subprocess": {"command"},
     "docker": {"engine"},
     # settings documents the variables; command, signing and fetch honour those of others; the rest start runs.
-    "os.environ": {"fetch", "settings", "command", "signing", "tasks", "cli"},
+    "os.environ": {"engine", "fetch", "settings", "command", "signing", "tasks", "cli"},
 }
 
 
