@@ -215,7 +215,9 @@ def test_a_key_of_the_users_own_gpg(
     for name in (long_key, long_key[-16:], "PUBLIC DEVELOPMENT KEY"):
         with signing.open_signer(signing.Source(name)) as signer:
             assert signer.detach(TEXT, EPOCH) == expected
-    assert "keys match" in _refusal(signing.Source("example.test"))
+    for name in ("one", "other"):
+        home.make(f"{name}-of-two", "rsa1024")
+    assert "keys match" in _refusal(signing.Source("of-two"))
     assert home.path.is_dir()
 
 
