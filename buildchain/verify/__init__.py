@@ -5,6 +5,7 @@ whatever is wrong becomes a fault. `scripts/verify.sh`, which ships on the mediu
 tools of any host, but looks only at the signature, the digests and the listing.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import pathlib
@@ -42,6 +43,11 @@ class _Found:
     sums: beside.Sums
     whole: medium.Content | None = None
 
+    @property
+    def read(self) -> medium.Reader:
+        """Gives the bytes of its files by path."""
+        return medium.reader(self.nodes)
+
 
 def judge(
     path: pathlib.Path,
@@ -64,9 +70,11 @@ def judge(
         found = _scan(path)
     except OSError as error:
         raise errors.BuildchainError(str(path), error.strerror or str(error), _HINT) from error
-    contents, whole, faults = _digest(found, jobs, progress)
-    with signature.authority(trust, _offered_key(contents)) as authority:
-        judgements, signature_faults = _judge_signatures(authority, contents, found.sums)
+    with contextlib.ExitStack() as stack:
+        with concurrent.futures.ThreadPoolExecutor(1) as other:  # gpg's time is spent while contents are hashed
+            vouching = other.submit(_judge_signatures, found, trust, stack)
+            contents, whole, faults = _digest(found, jobs, progress)
+        authority, judgements, signature_faults = vouching.result()
         known = next((each.signer for each in judgements if each.verdict in _KNOWN), None)
         faults += packages.judge(contents, authority.read_clearsigned, known)
     more, notes = _judge_contents(contents)
@@ -127,24 +135,19 @@ def _digest(
     good = {path: digest for path, digest in by_path.items() if isinstance(digest, str)}
     faults = [Fault(path, str(error)) for path, error in by_path.items() if not isinstance(error, str)]
     whole = digests.get(found.whole.identity, "") if found.whole else ""
-    contents = medium.Contents.of(found.nodes, good, medium.reader(found.nodes))
+    contents = medium.Contents.of(found.nodes, good, found.read)
     return contents, whole if isinstance(whole, str) else "", faults
 
 
-def _offered_key(contents: medium.Contents) -> bytes:
-    try:
-        return contents.read(medium.KEY_NAME)
-    except medium.DamagedError:
-        return b""
-
-
 def _judge_signatures(
-    authority: signature.Authority, contents: medium.Contents, sums: beside.Sums
-) -> tuple[list[signature.Judgement], list[Fault]]:
-    """Judge the signature on the medium, first, and the one beside it."""
+    found: _Found, trust: Trust, stack: contextlib.ExitStack
+) -> tuple[signature.Authority, list[signature.Judgement], list[Fault]]:
+    """Judge the signature on the medium, first, and the one beside it; the authority lives as long as `stack`."""
+    offered = _read(found.read, medium.KEY_NAME) or b""
+    authority = stack.enter_context(signature.authority(trust, offered))
     judgements, faults = [], []
-    inner = beside.Sums(_read(contents, medium.SUM_NAME), _read(contents, medium.SIGNATURE_NAME))
-    for label, pair in (("", inner), (beside.LABEL, sums)):
+    inner = beside.Sums(_read(found.read, medium.SUM_NAME), _read(found.read, medium.SIGNATURE_NAME))
+    for label, pair in (("", inner), (beside.LABEL, found.sums)):
         if pair.text is None:
             continue
         judgement = _judge_signature(authority, pair.text, pair.signature)
@@ -153,7 +156,7 @@ def _judge_signatures(
             faults.append(Fault(label + medium.SIGNATURE_NAME, judgement.what))
         if signature.MISFIT in judgement.what:
             faults.append(Fault(label + medium.SUM_NAME, "is not what its signature signs, or that was changed"))
-    return judgements, faults
+    return authority, judgements, faults
 
 
 def _judge_signature(authority: signature.Authority, text: bytes, signed: bytes | None) -> signature.Judgement:
@@ -164,7 +167,7 @@ def _judge_signature(authority: signature.Authority, text: bytes, signed: bytes 
 
 def _judge_contents(contents: medium.Contents) -> tuple[list[Fault], list[str]]:
     faults: list[Fault] = []
-    text = _read(contents, medium.SUM_NAME)
+    text = _read(contents.read, medium.SUM_NAME)
     if text is None:
         faults.append(Fault(medium.SUM_NAME, "is missing"))
     else:
@@ -175,14 +178,14 @@ def _judge_contents(contents: medium.Contents) -> tuple[list[Fault], list[str]]:
     return faults, notes
 
 
-def _read(contents: medium.Contents, path: str) -> bytes | None:
+def _read(read: medium.Reader, path: str) -> bytes | None:
     try:
-        return contents.read(path)
+        return read(path)
     except medium.DamagedError:
         return None
 
 
 def _version(contents: medium.Contents) -> str:
-    text = _read(contents, medium.PRODUCT_NAME) or b""
+    text = _read(contents.read, medium.PRODUCT_NAME) or b""
     values = dict(re.findall(r"^(NAME|VERSION)=(.+)$", text.decode("utf-8", "replace")[:4096], re.MULTILINE))
     return " ".join(values[key] for key in ("NAME", "VERSION") if key in values)

@@ -5,11 +5,11 @@ listings vouch for is the Rock Ridge tree; the others must not show anything els
 """
 
 import collections
-import dataclasses
 import os
 import pathlib
 import re
 import stat
+import typing
 from collections.abc import Iterable
 
 from buildchain.verify import medium, records, report, rock_ridge
@@ -29,8 +29,7 @@ _NOT_PLAIN = re.compile(r"[^A-Z0-9_.]")
 _IDENTIFIER = re.compile(rb"[\x20-\x7e]+")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(typing.NamedTuple):
     """One name in one of the trees, with all extents of its content."""
 
     path: str
@@ -41,8 +40,7 @@ class Entry:
     parent: Extent
 
 
-@dataclasses.dataclass(frozen=True, slots=True, order=True)
-class Claim:
+class Claim(typing.NamedTuple):
     """Bytes of the image that something owns; only whole files may share theirs."""
 
     extent: Extent
@@ -285,11 +283,11 @@ def _check_order(image: Image, entries: list[Entry], is_joliet: bool, where: str
 
 def _check_plain_names(image: Image, entries: list[Entry]) -> None:
     """A name that fits plain ISO-9660 as it is must stand there as it is: no reader may see another file under it."""
-    taken = collections.Counter(_NOT_PLAIN.sub("_", entry.path.upper()) for entry in entries)
-    for entry in entries[1:]:
+    shouted = [_NOT_PLAIN.sub("_", entry.path.upper()) for entry in entries]
+    taken = collections.Counter(shouted)
+    for entry, name in zip(entries[1:], shouted[1:], strict=True):
         plain = entry.path.rpartition("/")[2].upper()
-        is_taken = taken[_NOT_PLAIN.sub("_", entry.path.upper())] > 1
-        if is_taken or not _PLAIN_NAME.fullmatch(plain) or (entry.is_directory and "." in plain):
+        if taken[name] > 1 or not _PLAIN_NAME.fullmatch(plain) or (entry.is_directory and "." in plain):
             continue
         if entry.identifier.decode("ascii", "replace").removesuffix(";1").removesuffix(".") != plain:
             image.fault(entry.path, f"has the ISO-9660 name {entry.identifier!r}")

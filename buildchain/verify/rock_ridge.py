@@ -1,7 +1,7 @@
 """Rock Ridge: POSIX names, modes and links in the system use area of directory records (SUSP 1.12, RRIP 1.12)."""
 
-import dataclasses
 import stat
+import typing
 from collections.abc import Callable, Iterator
 
 from buildchain.verify import medium, records
@@ -18,11 +18,12 @@ _IGNORED = {b"PD", b"ER", b"ES", b"RR", b"TF"}
 _NAME_CONTINUES = 0x01
 _COMPONENTS = {0x02: ".", 0x04: "..", 0x08: ""}
 
+_KINDS = {stat.S_IFDIR: medium.Kind.DIRECTORY, stat.S_IFREG: medium.Kind.FILE, stat.S_IFLNK: medium.Kind.LINK}
+
 ReadArea = Callable[[records.Extent], bytes]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(typing.NamedTuple):
     """What Rock Ridge says of one record; the areas are the continuation areas it was read from."""
 
     name: bytes
@@ -34,12 +35,7 @@ class Attributes:
     @property
     def kind(self) -> medium.Kind:
         """The kind of entry, by the file mode."""
-        kinds = {
-            stat.S_IFDIR: medium.Kind.DIRECTORY,
-            stat.S_IFREG: medium.Kind.FILE,
-            stat.S_IFLNK: medium.Kind.LINK,
-        }
-        return kinds.get(stat.S_IFMT(self.mode), medium.Kind.OTHER)
+        return _KINDS.get(stat.S_IFMT(self.mode), medium.Kind.OTHER)
 
 
 def parse(system_use: bytes, read: ReadArea) -> Attributes:
@@ -84,7 +80,7 @@ def _split(area: bytes) -> Iterator[tuple[bytes, bytes]]:
     position = 0
     while len(area) - position >= 4 and area[position : position + 2] != b"ST":
         length = area[position + 2]
-        if area[position : position + 4] == b"\0\0\0\0" and not any(area[position:]):
+        if length == 0 and not area[position:].strip(b"\0"):
             return
         if length < 4 or position + length > len(area) or area[position + 3] != 1:
             raise medium.DamagedError("has a Rock Ridge entry of a wrong length or version")
