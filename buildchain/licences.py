@@ -1,8 +1,7 @@
 """Under which licences packages come: the short names of their machine-readable copyright files.
 
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/. Finding the file means unpacking most of a
-package, so one package, the smallest, speaks for all of a source, and what was found is kept beside the store's
-entries, by digest.
+package, so one package, the smallest, speaks for all of a source, and what was found is noted in the store.
 """
 
 import concurrent.futures
@@ -16,8 +15,8 @@ from buildchain.rootfs import package
 
 UNKNOWN = "see copyright file"
 
-CACHE = "licences.json"
-"""Beside the entries of a store: what its packages said."""
+NOTE = "licences.json"
+"""A note of the store: what its packages said, by digest."""
 
 _FORMAT = re.compile(r"^Format(?:-Specification)?:.*(?:copyright-format|dep5)", re.MULTILINE | re.IGNORECASE)
 _LICENCE = re.compile(r"^License:[ \t]*(\S[^\n]*)$", re.MULTILINE | re.IGNORECASE)
@@ -74,17 +73,11 @@ def _read(locked: lock.Package, source: store.Store) -> _Names:
 
 def _load(source: store.Store) -> dict[str, list[str]]:
     try:
-        value = json.loads((source.root / CACHE).read_bytes())
+        value = json.loads(source.read_note(NOTE))
         return {str(key): [str(name) for name in names] for key, names in value.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError):
         return {}
 
 
 def _save(source: store.Store, cache: Mapping[str, Sequence[str]]) -> None:
-    """Keep what was found; a store that cannot be written is asked again the next time."""
-    temporary = source.root / f".{CACHE}.{os.getpid()}"
-    try:
-        temporary.write_text(json.dumps(cache, indent=0, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(source.root / CACHE)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+    source.write_note(NOTE, (json.dumps(cache, indent=0, sort_keys=True) + "\n").encode())

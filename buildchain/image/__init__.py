@@ -9,14 +9,13 @@ An image's bytes are a function of its recipes, its locked packages and the list
 
 from buildchain.image.assembly import Image, Stage, build, identity, origins_json, tree
 from buildchain.image.recipe import Recipe, load, load_chain, request
-from buildchain.image.scripts import Policy, additions, load_policy
+from buildchain.image.scripts import Policy, load_policy
 
 __all__ = [
     "Image",
     "Policy",
     "Recipe",
     "Stage",
-    "additions",
     "build",
     "identity",
     "load",

@@ -5,10 +5,9 @@ A script is known by its digest: a new or changed one stops the build until some
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
-from buildchain import document, errors, lock, store
-from buildchain.rootfs import package
+from buildchain import document, errors, lock
 
 FILE_NAME = "maintainer-scripts.yaml"
 
@@ -63,11 +62,6 @@ def check(name: str, packages: Iterable[tuple[lock.Package, Mapping[str, str]]],
     why = f"maintainer scripts that nobody has read: {', '.join(words)}"
     hint = f"Read them (dpkg-deb --ctrl-tarfile), then put this into images/{FILE_NAME}:\n{_paste(unread)}"
     raise errors.BuildchainError(name, why, hint)
-
-
-def additions(packages: Sequence[lock.Package], source: store.Store, policy: Policy) -> str:
-    """What a new lock needs in the list of scripts: YAML lines to complete, or nothing."""
-    return _paste(_unread(((each, package.read_scripts(each, source)) for each in packages), policy))
 
 
 _Unread = tuple[lock.Package, str, str, str]

@@ -10,6 +10,9 @@ import doit.tools
 from buildchain import digest, errors, iso, product, registry, signing, stage, tree
 from buildchain.tasks import action, context, fragment, images, packaging, report, reporter, salt
 
+MEDIUM = "medium"
+"""Name of the fragment that joins all parts."""
+
 _SCRIPTS = ("verify.sh",)
 """Programs in scripts/ that ship in the root of the medium; an explicit list, so that no stray file ships."""
 
@@ -90,27 +93,31 @@ def task__documentation() -> action.Task:
     )
 
 
+def parts(here: context.Context) -> list[str]:
+    """Names of the fragments that the medium is made of."""
+    names = [*packaging.fragments(here), *images.fragments(here), images.BOOTSTRAP, salt.FRAGMENT]
+    return [*names, "registry", "product", "documentation"]
+
+
 def task__iso_tree() -> action.Task:
     """Join all parts of the tree, list their digests, and sign the list."""
     here = context.load()
-    names = [*packaging.fragments(here), *images.fragments(here), images.BOOTSTRAP, salt.FRAGMENT]
-    names += ["registry", "product", "documentation"]
-    parts = [here.fragment(name) for name in names]
+    files = [here.fragment(name) for name in parts(here)]
     return fragment.task(
         here,
-        "medium",
-        lambda: _seal(here, parts),
+        MEDIUM,
+        lambda: _seal(here, files),
         identity=[here.key_identity, here.epoch, str(here.version)],
         verb="SIGN",
         subject=here.staged_root / product.SIGNATURE,
-        file_dep=parts,
+        file_dep=files,
     )
 
 
 def task__iso_stage() -> action.Task:
     """Link the tree into the staged folder."""
     here = context.load()
-    medium = here.fragment("medium")
+    medium = here.fragment(MEDIUM)
     return {
         "title": action.title("STAGE", here.staged_root),
         "verbosity": 2,
@@ -125,7 +132,7 @@ def task__iso_stage() -> action.Task:
 def task__iso_build() -> action.Task:
     """Write the ISO file."""
     here = context.load()
-    medium = here.fragment("medium")
+    medium = here.fragment(MEDIUM)
     return {
         "title": action.title("MKISOFS", here.iso_path),
         "actions": [action.run(_write_iso, here, medium)],

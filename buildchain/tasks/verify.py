@@ -1,9 +1,11 @@
 """Tasks that judge what was built, and clean the store."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 
-from buildchain import errors, fetch, signing
-from buildchain.tasks import action, context
+from buildchain import digest, errors, fetch, signing
+from buildchain.tasks import action, context, fragment, iso
 
 
 def task_verify() -> action.Task:
@@ -28,6 +30,35 @@ def task_store() -> action.Task:
         "uptodate": [False],
         "verbosity": 2,
     }
+
+
+def task_prune() -> action.Task:
+    """Delete what neither the lock nor the last build needs from the store; prune --dry-run only says how much."""
+    here = context.load()
+    return {
+        "title": action.title("PRUNE", here.store.root),
+        "actions": [action.run(_prune, here)],
+        "params": [{"name": "is_dry", "long": "dry-run", "type": bool, "default": False, "help": "delete nothing"}],
+        "uptodate": [False],
+        "verbosity": 2,
+    }
+
+
+def _prune(here: context.Context, is_dry: bool) -> None:
+    freed = fetch.size_text(here.store.prune(_needed(here), is_dry=is_dry))
+    sys.stdout.write(f"   {freed} would be freed\n" if is_dry else f"   {freed} freed\n")
+
+
+def _needed(here: context.Context) -> Iterator[digest.Digest]:
+    """What the next build reads from the store instead of pulling or building it.
+
+    Raises:
+        BuildchainError: the lock does not cover the intent: what it will name is not known.
+    """
+    yield from (package.content.digest for package in here.locked.packages())
+    for name in [*iso.parts(here), iso.MEDIUM]:
+        with contextlib.suppress(OSError, ValueError):  # not built yet, or to be built anew
+            yield from (file.content.digest for file in fragment.load(here.fragment(name)).files())
 
 
 def _verify(here: context.Context) -> None:

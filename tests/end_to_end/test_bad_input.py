@@ -63,8 +63,8 @@ def _check_decent(site: conftest.Small, output: str, store: str | None = None) -
 
 
 def _stray(site: conftest.Small, store: pathlib.Path) -> list[str]:
-    """Files that are no output, no store entry, no part that the next run resumes, and not the list of licences."""
-    entry = re.compile(r"sha256/[0-9a-f]{2}/[0-9a-f]{64}(\.x)?|partial/[0-9a-f]{64}\.part|licences\.json")
+    """Files that are no output, no store entry, no part that the next run resumes, and no note."""
+    entry = re.compile(r"sha256/[0-9a-f]{2}/[0-9a-f]{64}(\.x)?|partial/[0-9a-f]{64}\.part|notes/licences\.json")
     found = [path for path in store.rglob("*") if path.is_file() and not entry.fullmatch(str(path.relative_to(store)))]
     found += [path for path in (site.checkout.root / "_build").rglob(".*")]
     found += [path for path in site.checkout.root.iterdir() if re.match(r"\.(distribution|build)", path.name)]

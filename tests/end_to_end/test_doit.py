@@ -1,6 +1,7 @@
 """The command line that developers and CI jobs know: doit's, under the name ./doit.sh."""
 
 import json
+import pathlib
 import re
 import subprocess
 import time
@@ -21,7 +22,7 @@ _DEAD = {
 
 _TASKS = {
     "bench", "deps", "documentation", "format", "images", "iso", "lint", "lock", "packaging", "populate_iso",
-    "store", "tarball", "test", "verify",
+    "prune", "store", "tarball", "test", "verify",
 }  # fmt: skip
 
 
@@ -189,3 +190,39 @@ def test_everything_can_run_in_threads(built: conftest.Checkout, small: conftest
     built.doit("clean")
     built.doit("-n", "4")
     assert built.iso_digest() == small.digest
+
+
+def test_prune_keeps_what_a_build_needs(built: conftest.Checkout) -> None:
+    shelf = pathlib.Path(built.environment["STORE"])
+    built.doit("prune")
+    kept = _files(shelf)
+    left = shelf / f"sha256/00/{'0' * 64}"
+    assert built.run("sh", "-c", f"mkdir -p {left.parent} && printf 'left over' >{left}").returncode == 0
+    assert "   9 B would be freed\n" in built.doit("prune", "--dry-run")
+    assert left.exists()
+    assert "   9 B freed\n" in built.doit("prune")
+    assert _files(shelf) == kept
+    assert _is_up_to_date(built.doit())
+
+
+def test_prune_wants_a_lock_that_covers_the_intent(built: conftest.Checkout) -> None:
+    intent = built.root / "distribution.yaml"
+    text = intent.read_text()
+    kept = _files(pathlib.Path(built.environment["STORE"]))
+    try:
+        intent.write_text(text.replace("heavy]", "gamma]"))
+        done = built.run("./doit.sh", "prune")
+    finally:
+        intent.write_text(text)
+    assert done.returncode == 1
+    assert "gamma" in done.stdout
+    assert "./doit.sh lock" in done.stdout
+    assert _files(pathlib.Path(built.environment["STORE"])) == kept
+
+
+def _files(folder: pathlib.Path) -> set[pathlib.Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def _is_up_to_date(output: str) -> bool:
+    return not [line for line in output.splitlines() if line.startswith(".  ")]

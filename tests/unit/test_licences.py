@@ -71,6 +71,6 @@ def test_a_text_without_end_is_not_read(held: store.Store) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', "\x00"])
 def test_a_damaged_cache_is_as_good_as_none(held: store.Store, content: str) -> None:
     free = _add(held, "free", _TEXT)
-    (held.root / licences.CACHE).write_text(content)
+    held.write_note(licences.NOTE, content.encode())
     assert licences.read([free], held) == 1
-    assert json.loads((held.root / licences.CACHE).read_text()).keys() == {free.content.digest.hex}
+    assert json.loads(held.read_note(licences.NOTE)).keys() == {free.content.digest.hex}

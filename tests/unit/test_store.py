@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from buildchain import digest, errors, store, tree
+from buildchain.store import _disk
 
 CONTENT = b"content of an entry"
 DESCRIPTOR = digest.Descriptor.of_bytes(CONTENT)
@@ -234,7 +235,7 @@ def test_a_full_disk_while_copying_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr(store, "_clone", fill)
+    monkeypatch.setattr(_disk, "clone", fill)
     with pytest.raises(errors.BuildchainError) as caught:
         shelf.link(tree.File("x", DESCRIPTOR), tmp_path / "x")
     assert str(caught.value).startswith(f"{tmp_path}/x: No space left on device\nFree some space")
@@ -318,7 +319,10 @@ def test_prune(shelf: store.Store, entry: pathlib.Path, tmp_path: pathlib.Path) 
     with shelf.writer() as writer, shelf.partial(digest.Digest.of_bytes(b"busy")) as busy:
         assert busy is not None
         busy.write(b"b")
-        assert shelf.prune([DESCRIPTOR.digest]) == 5 + 5 + 3 + 2
+        assert shelf.prune([DESCRIPTOR.digest], is_dry=True) == 5 + 3 + 2  # the program's other link keeps its bytes
+        assert shelf.has(other)
+        assert shelf.prune([DESCRIPTOR.digest]) == 5 + 3 + 2
+        assert not shelf.has(other)
         writer.stream.write(b"new")
         new = digest.Descriptor.of_bytes(b"new")
         writer.commit(new)
@@ -341,3 +345,20 @@ for number in range(100):
     for number in range(100):
         shelf.verify(digest.Descriptor.of_bytes(bytes([number]) * 1000))
     assert list(shelf.root.glob("partial/*")) == []
+
+
+def test_notes(shelf: store.Store) -> None:
+    assert shelf.read_note("x.json") == b""
+    shelf.write_note("x.json", b"1")
+    shelf.write_note("x.json", b"2")
+    assert shelf.read_note("x.json") == b"2"
+    assert shelf.prune([]) == 0
+    assert shelf.read_note("x.json") == b"2"
+    assert list(shelf.root.glob("partial/*")) == []
+
+
+def test_a_store_that_cannot_be_written_keeps_no_notes(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "store").touch()
+    shelf = store.Store(tmp_path / "store")
+    shelf.write_note("x.json", b"1")
+    assert shelf.read_note("x.json") == b""

@@ -1,12 +1,4 @@
-"""The content-addressed store: every byte the buildchain keeps, by digest.
-
-    partial/<hex>.part   bytes on their way in: unverified, resumable, never read by a build
-    sha256/<2>/<hex>     verified, 0444, complete: an entry exists only after its digest was checked
-    sha256/<2>/<hex>.x   the same bytes with the mode of a program (0555): an inode has one mode
-
-Several processes may use one store: entries appear by rename, equal digest means equal bytes, and whoever writes
-below `partial/` holds a lock on that file. A store that cannot be written serves what it holds.
-"""
+"""The store itself: what is done with an entry."""
 
 import contextlib
 import dataclasses
@@ -14,24 +6,16 @@ import errno
 import fcntl
 import os
 import pathlib
-import shutil
 import stat
 import tempfile
 import typing
 from collections.abc import Iterable, Iterator
 
 from buildchain import digest, errors, tree
-
-_FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+from buildchain.store import _disk
 
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EACCES, errno.ENOTSUP}
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DISK_BAD = {errno.EROFS, errno.EIO}
-
 _HINT_MISSING = "Run ./doit.sh again: what is missing or unreadable is pulled or built again."
-_HINT_FULL = "Free some space, or set STORE in .env to a folder on a larger disk, and run the same command again."
-_HINT_FOLDER = "Set STORE in .env to a folder that you may write to."
-_HINT_READ = "Check the disk, delete this file and run ./doit.sh again."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,7 +39,7 @@ class Store:
         path = (
             f"{self.root}/sha256/{name[:2]}/{name}"  # asked for each file in each run: `path` takes ten times as long
         )
-        return _is_file(path, content.size) and os.access(path, os.R_OK)
+        return _disk.is_file(path, content.size) and os.access(path, os.R_OK)
 
     def open(self, content: digest.Digest) -> typing.BinaryIO:
         """Open an entry for reading.
@@ -76,7 +60,7 @@ class Store:
             IntegrityError:  the bytes are not those of the digest; the entry is removed.
             BuildchainError: the entry is not there or cannot be read.
         """
-        with self.open(content) as stream, _reading(self.path(content)):
+        with self.open(content) as stream, _disk.reading(self.path(content)):
             found = stream.read()
         actual = digest.Digest.of_bytes(found)
         if actual != content:
@@ -99,7 +83,7 @@ class Store:
         except OSError as error:
             raise errors.BuildchainError(str(path), error.strerror or str(error)) from error
         with source, self.writer() as writer:
-            _clone(source, writer.stream)
+            _disk.clone(source, writer.stream)
             writer.stream.seek(0)
             descriptor = digest.Descriptor(digest.Digest.of_file(writer.stream), writer.stream.tell())
             if not self.has(descriptor):
@@ -113,10 +97,10 @@ class Store:
         Raises:
             StoreError: the folder cannot be written, or its disk is full.
         """
-        with _writing(self.root):
+        with _disk.writing(self.root):
             path, stream = self._temporary()
         try:
-            with stream, _writing(self.root):
+            with stream, _disk.writing(self.root):
                 yield Writer(self, path, stream)
         finally:
             path.unlink(missing_ok=True)
@@ -131,17 +115,17 @@ class Store:
             StoreError: the folder cannot be written, or its disk is full.
         """
         path = self.partial_path(content)
-        with _writing(self.root):
-            _make_directory(path.parent)
-            stream = _open_locked(path)
+        with _disk.writing(self.root):
+            _disk.make_directory(path.parent)
+            stream = _disk.open_locked(path)
         if stream is None:
             yield None
             return
-        with stream, _writing(self.root):
+        with stream, _disk.writing(self.root):
             try:
                 yield stream
             finally:
-                if os.fstat(stream.fileno()).st_size == 0 and _is_same(path, stream.fileno()):
+                if os.fstat(stream.fileno()).st_size == 0 and _disk.is_same(path, stream.fileno()):
                     path.unlink()
 
     def adopt(self, path: pathlib.Path, content: digest.Descriptor) -> None:
@@ -150,8 +134,8 @@ class Store:
         The caller has checked the bytes: this is the last step of whoever did.
         """
         final = self.path(content.digest)
-        with _writing(self.root):
-            _make_directory(final.parent)
+        with _disk.writing(self.root):
+            _disk.make_directory(final.parent)
             path.chmod(tree.FILE_MODE)
             path.replace(final)
 
@@ -163,11 +147,11 @@ class Store:
             BuildchainError: the entry is not there or cannot be read.
         """
         with self.open(content.digest) as stream:
-            actual = _descriptor(stream)
+            actual = _disk.descriptor(stream)
         if actual == content:
             actual = self._descriptor_of_program(content)
         if actual != content:
-            self._refuse(content.digest, _text(content), _text(actual) if actual else "unreadable bytes")
+            self._refuse(content.digest, _disk.text(content), _disk.text(actual) if actual else "unreadable bytes")
 
     def link(self, file: tree.File, target: pathlib.Path) -> bool:
         """Put a file of a tree at `target`, as a hard link where possible; tells whether it had to be copied.
@@ -182,36 +166,56 @@ class Store:
                 return False
             except OSError as error:
                 if error.errno not in _CANNOT_LINK:
-                    raise _refused(target, error) from error
+                    raise _disk.refused(target, error) from error
         self._copy(file, target)
         return True
 
     def remove(self, content: digest.Digest) -> None:
         """Forget an entry, if it is there."""
         for is_program in (False, True):
-            with _writing(self.root):
+            with _disk.writing(self.root):
                 self.path(content, is_program=is_program).unlink(missing_ok=True)
 
-    def prune(self, keep: Iterable[digest.Digest]) -> int:
-        """Delete every entry and partial file that is not in `keep`; returns the bytes freed.
+    def prune(self, keep: Iterable[digest.Digest], *, is_dry: bool = False) -> int:
+        """Delete every entry and partial file that is not in `keep`, or with `is_dry` only say what that would free.
 
-        A partial file that a living process writes stays.
+        A partial file that a living process writes stays. Returns the bytes freed: what has a link elsewhere, in a
+        staged tree, takes as much room as before.
         """
         kept = {content.hex for content in keep}
         freed = 0
-        with _writing(self.root):
+        with _disk.writing(self.root):
             for path in self.root.glob("sha256/??/*"):
                 if path.name.split(".")[0] not in kept:
-                    freed += path.lstat().st_size
-                    path.unlink(missing_ok=True)
+                    freed += _disk.unlink(path, is_dry=is_dry)
             for path in self.root.glob("partial/*"):
                 if path.name.split(".")[0] not in kept:
-                    freed += _unlink_unlocked(path)
+                    freed += _disk.unlink_unlocked(path, is_dry=is_dry)
         return freed
+
+    def read_note(self, name: str) -> bytes:
+        """What was noted under a name; nothing, if there is no note or it cannot be read."""
+        try:
+            return self._note_path(name).read_bytes()
+        except OSError:
+            return b""
+
+    def write_note(self, name: str, content: bytes) -> None:
+        """Note something that costs time to find out again; a store that cannot be written keeps no notes."""
+        with contextlib.suppress(errors.StoreError), self.writer() as writer:
+            writer.stream.write(content)
+            writer.flush()
+            with _disk.writing(self.root):
+                _disk.make_directory(self._note_path(name).parent)
+                writer.path.chmod(tree.FILE_MODE)
+                writer.path.replace(self._note_path(name))
+
+    def _note_path(self, name: str) -> pathlib.Path:
+        return self.root / "notes" / name
 
     def _temporary(self) -> tuple[pathlib.Path, typing.BinaryIO]:
         directory = self.root / "partial"
-        _make_directory(directory)
+        _disk.make_directory(directory)
         while True:
             handle, name = tempfile.mkstemp(prefix="new-", dir=directory)
             stream = os.fdopen(handle, "w+b")
@@ -223,7 +227,7 @@ class Store:
     def _descriptor_of_program(self, content: digest.Descriptor) -> digest.Descriptor | None:
         try:
             with self.path(content.digest, is_program=True).open("rb") as stream:
-                return _descriptor(stream)
+                return _disk.descriptor(stream)
         except FileNotFoundError:
             return content
         except OSError:
@@ -233,9 +237,9 @@ class Store:
         """A whole regular file with the right mode, as it may stand in a tree; None when only a copy will do."""
         path = self.path(file.content.digest, is_program=file.is_program)
         try:
-            if file.is_program and not _is_file(path, file.content.size):
+            if file.is_program and not _disk.is_file(path, file.content.size):
                 self._make_program(file, path)
-            if not _is_file(path, file.content.size):
+            if not _disk.is_file(path, file.content.size):
                 return None
             if stat.S_IMODE(path.lstat().st_mode) != file.mode:
                 path.chmod(file.mode)
@@ -245,7 +249,7 @@ class Store:
 
     def _make_program(self, file: tree.File, path: pathlib.Path) -> None:
         with self.open(file.content.digest) as reader, self.writer() as writer:
-            _clone(reader, writer.stream)
+            _disk.clone(reader, writer.stream)
             writer.flush()
             writer.path.chmod(file.mode)
             writer.path.replace(path)
@@ -254,13 +258,13 @@ class Store:
         with self.open(file.content.digest) as reader:
             try:
                 with target.open("xb") as writer:
-                    _clone(reader, writer)
+                    _disk.clone(reader, writer)
                     os.fchmod(writer.fileno(), file.mode)
             except FileExistsError as error:
-                raise _refused(target, error) from error
+                raise _disk.refused(target, error) from error
             except OSError as error:
                 target.unlink(missing_ok=True)
-                raise _refused(target, error) from error
+                raise _disk.refused(target, error) from error
 
     def _refuse(self, content: digest.Digest, expected: str, actual: str) -> typing.NoReturn:
         hint = "The damaged entry is removed; run ./doit.sh again to get it anew."
@@ -288,115 +292,3 @@ class Writer:
         """Flush to disk and make the file the entry of `content`, whose digest the caller has computed."""
         self.flush()
         self.store.adopt(self.path, content)
-
-
-def _is_file(path: pathlib.Path | str, size: int) -> bool:
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_size == size
-
-
-def _text(content: digest.Descriptor) -> str:
-    return f"{content.digest} of {content.size} bytes"
-
-
-def _descriptor(stream: typing.BinaryIO) -> digest.Descriptor | None:
-    """What a file really holds; None when the disk does not give it."""
-    try:
-        return digest.Descriptor(digest.Digest.of_file(stream), stream.tell())
-    except OSError:
-        return None
-
-
-@contextlib.contextmanager
-def _reading(path: pathlib.Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise errors.BuildchainError(str(path), error.strerror or str(error), _HINT_READ) from error
-
-
-@contextlib.contextmanager
-def _writing(root: pathlib.Path) -> Iterator[None]:
-    """Turn what a disk or its owner refuses into an error about the store's folder."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise errors.StoreError(str(root), f"the disk is full ({error.strerror})", _HINT_FULL) from error
-        is_ours = str(error.filename).startswith(str(root)) if error.filename else error.errno in _DISK_BAD
-        if is_ours:
-            raise errors.StoreError(str(error.filename or root), str(error.strerror), _HINT_FOLDER) from error
-        raise
-
-
-def _refused(target: pathlib.Path, error: OSError) -> errors.BuildchainError:
-    hint = _HINT_FULL if error.errno in _DISK_FULL else ""
-    return errors.BuildchainError(str(target), error.strerror or str(error), hint)
-
-
-def _make_directory(path: pathlib.Path) -> None:
-    """Make a folder and its parents with mode 0755, whatever the umask; a folder that is there keeps its mode."""
-    if path.is_dir():
-        return
-    _make_directory(path.parent)
-    try:
-        path.mkdir()
-    except FileExistsError as error:
-        if not path.is_dir():
-            raise errors.StoreError(str(path), "is not a folder", _HINT_FOLDER) from error
-    else:
-        path.chmod(tree.DIRECTORY_MODE)
-
-
-def _open_locked(path: pathlib.Path) -> typing.BinaryIO | None:
-    """Open a partial file, made if need be, and lock it; None when another process has the lock.
-
-    Its last holder may have renamed or deleted it after it was opened here: a lock counts only while the name still
-    leads to the file.
-    """
-    while True:
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.ELOOP) or not os.path.lexists(path):
-                raise
-            path.unlink()  # not ours, or no file at all: of no use
-            continue
-        stream = os.fdopen(handle, "r+b", buffering=0)
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.close()
-            return None
-        if _is_same(path, handle):
-            return typing.cast(typing.BinaryIO, stream)
-        stream.close()
-
-
-def _is_same(path: pathlib.Path, handle: int) -> bool:
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(handle))
-    except FileNotFoundError:
-        return False
-
-
-def _unlink_unlocked(path: pathlib.Path) -> int:
-    """Delete a partial file that no process writes; returns the bytes freed."""
-    try:
-        with path.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-            return os.fstat(stream.fileno()).st_size
-    except (BlockingIOError, FileNotFoundError):
-        return 0
-
-
-def _clone(reader: typing.BinaryIO, writer: typing.BinaryIO) -> None:
-    """Copy bytes, sharing their blocks where the file system can (reflink)."""
-    try:
-        fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
-    except OSError:
-        shutil.copyfileobj(reader, writer, digest.BLOCK_SIZE)
