@@ -5,12 +5,12 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from buildchain import errors, signing, verify
+from buildchain import errors, references, signing, verify
 
 _EPILOG = """\
 exit codes:
   0  good
-  1  found wrong: corrupt, unsigned, or signed by a key that is not trusted
+  1  found wrong: corrupt, unsigned, signed by a key that is not trusted, or an image is missing
   2  misuse
 
 example:
@@ -50,7 +50,22 @@ def _parser() -> argparse.ArgumentParser:
     trusted.add_argument("--key", type=pathlib.Path, help="file with the public key to trust")
     trusted.add_argument("--fingerprint", help="full fingerprint of the key to trust, if it is the one on the medium")
     command.set_defaults(run=_verify)
+    _add_images(commands)
     return parser
+
+
+def _add_images(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("images", help="look at the images on a medium")
+    actions = parser.add_subparsers(title="actions", required=True)
+    check = actions.add_parser("check", help="find images that a formula or manifest names and the medium lacks")
+    check.add_argument("path", type=pathlib.Path, help="ISO file, or folder of a mounted or staged tree")
+    check.set_defaults(run=_check_images)
+
+
+def _check_images(arguments: argparse.Namespace) -> int:
+    report = references.check(*verify.read(arguments.path))
+    sys.stdout.write(str(report))
+    return 1 if report.findings else 0
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import socket
 import time
 import typing
 import urllib.parse
@@ -44,8 +45,9 @@ class StepError(errors.BuildchainError):
 class Engine:
     """A daemon, and what it made for us."""
 
-    def __init__(self, client: typing.Any) -> None:
+    def __init__(self, client: typing.Any, address: str) -> None:
         self._client = client
+        self._address = address
         version = client.version()
         component = (version.get("Components") or [{"Name": "Engine", "Version": version.get("Version", "")}])[0]
         self.is_podman = "podman" in component["Name"].lower()
@@ -123,6 +125,8 @@ class Engine:
 
     def tidy(self) -> None:
         """Remove everything this session made; what is still in use for a moment is waited for."""
+        if not _answers(self._address):
+            return  # it is gone; nobody can remove anything
         deadline = time.monotonic() + _PATIENCE
         for container in self._containers:
             self._remove(self._client.remove_container, container, deadline, force=True)
@@ -194,9 +198,11 @@ def session(environment: Mapping[str, str] = os.environ) -> Iterator[Engine]:
     import docker.errors
 
     address = _address(environment)
+    if not _answers(address):
+        raise errors.BuildchainError("container engine", f"{address} does not answer", _HINT_START)
     try:
         client = docker.APIClient(base_url=address, version="auto")
-        engine = Engine(client)
+        engine = Engine(client, address)
     except (OSError, ValueError, docker.errors.DockerException) as error:
         raise errors.BuildchainError("container engine", f"{address} does not answer: {error}", _HINT_START) from error
     try:
@@ -204,6 +210,18 @@ def session(environment: Mapping[str, str] = os.environ) -> Iterator[Engine]:
     finally:
         engine.tidy()
         client.close()
+
+
+def _answers(address: str) -> bool:
+    """Whether something listens there; the SDK asks a dead engine for a minute, and forgets to close its sockets."""
+    host = urllib.parse.urlsplit(address)
+    is_unix = host.scheme == "unix"
+    with socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET) as probe:
+        try:
+            probe.connect(host.path if is_unix else (host.hostname, host.port))
+        except (OSError, TypeError):  # TypeError: no port
+            return False
+    return True
 
 
 def _address(environment: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import doit.tools
 
-from buildchain import digest, errors, iso, product, registry, signing, stage, tree
+from buildchain import digest, errors, iso, product, references, registry, signing, stage, tree
 from buildchain.tasks import action, context, fragment, images, packaging, report, reporter, salt
 
 MEDIUM = "medium"
@@ -194,9 +194,11 @@ def _render_documentation(here: context.Context, pages: Sequence[str], title: st
 
 
 def _seal(here: context.Context, parts: list[pathlib.Path]) -> tree.Tree:
+    contents = tree.merge(*map(fragment.load, parts))
+    references.require(contents, here.store)
     with signing.open_signer(here.signing_source) as signer:
         product.check_key(here.version, signer)
-        return product.seal(tree.merge(*map(fragment.load, parts)), here.store, signer, here.epoch)
+        return product.seal(contents, here.store, signer, here.epoch)
 
 
 def _stage(here: context.Context, medium: pathlib.Path) -> dict[str, typing.Any]:

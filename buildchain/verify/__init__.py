@@ -28,7 +28,7 @@ from buildchain.verify import (
 from buildchain.verify.report import Fault, Report, Verdict
 from buildchain.verify.signature import Trust
 
-__all__ = ["Fault", "Report", "Trust", "Verdict", "judge"]
+__all__ = ["Fault", "Report", "Trust", "Verdict", "judge", "read"]
 
 _KNOWN = {Verdict.GOOD, Verdict.DEVELOPMENT_KEY}
 _HINT = "Name an ISO file, or the folder where a medium is mounted or staged."
@@ -92,6 +92,22 @@ def judge(
         next((each.signer for each in judgements), ""),
         bool(judgements) and all(each.is_trusted for each in judgements),
     )
+
+
+def read(path: pathlib.Path) -> tuple[list[str], medium.Reader]:
+    """The regular files of a medium and a reader of them; nothing is judged.
+
+    Raises:
+        BuildchainError: the path cannot be read, or is no medium.
+    """
+    try:
+        found = _scan(path)
+    except OSError as error:
+        raise errors.BuildchainError(str(path), error.strerror or str(error), _HINT) from error
+    paths = [name for name, node in found.nodes.items() if node.content is not None]
+    if not paths:
+        raise errors.BuildchainError(str(path), "has no files", _HINT)
+    return paths, medium.reader(found.nodes)
 
 
 def _scan(path: pathlib.Path) -> _Found:

@@ -168,7 +168,7 @@ def test_nothing_is_left_after_ctrl_c(workshop: Workshop, running: engines.Engin
 def test_an_engine_that_stops_is_one_clear_line(workshop: Workshop) -> None:
     with engines.podman() as running:
         assert running.process is not None
-        stop = functools.partial(running.process.send_signal, signal.SIGTERM)
+        stop = functools.partial(running.process.send_signal, signal.SIGKILL)
         with pytest.raises(errors.BuildchainError, match=r"podman .*: stopped in the middle of a build"):
             _build(workshop, running, "FROM base\nRUN echo here; busybox sleep 2\n", _Listener("here", stop))
 

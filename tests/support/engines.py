@@ -78,7 +78,7 @@ def podman() -> Iterator[Engine]:
         finally:
             process.terminate()
             process.wait(20)
-    shutil.rmtree(directory)
+            shutil.rmtree(directory)
 
 
 def _wait(directory: pathlib.Path, process: subprocess.Popen[bytes]) -> None:

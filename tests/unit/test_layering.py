@@ -11,8 +11,8 @@ import buildchain
 PACKAGE = pathlib.Path(buildchain.__file__).parent
 
 RINGS = {
-    "errors": 0,
     "digest": 0,
+    "errors": 0,
     "document": 1,
     "lock": 1,
     "manifest": 1,
@@ -40,6 +40,7 @@ RINGS = {
     "licences": 3,
     "oci": 3,
     "product": 3,
+    "references": 3,
     "registry": 3,
     "rootfs": 3,
     "salt": 3,
