@@ -239,7 +239,8 @@ def _assemble(
         with saved.open_layer(blob, source) as stream:
             _apply(state, stream, diff_id, is_kept=True)
     history = archive.config.get("history") or []
-    steps = list(_steps(instructions, history[len(history) - len(instructions) :], archive, len(below), state, source))
+    history = history[len((base.config.get("history") if base else None) or ()) :]
+    steps = list(_steps(instructions, history, archive, len(below), state, source))
     made = tuple(step.layer for step in steps if step.layer)
     config = source.add_bytes(_json(_config(wanted, archive.config, base, steps, epoch)))
     base_layers = base.layers if base else ()
