@@ -193,14 +193,24 @@ def _run(
         references = {name: registry.reference(name, base.manifest) for name, base in opened.items()}
         text = wanted.dockerfile.rendered(references)
         context.write(wanted, text, source, epoch, sent.stream)
-        for reference in references.values():
-            running.pull(reference)
+        for name, reference in references.items():
+            _pull(running, reference, opened[name], source)
         try:
             arguments = {**_epoch_argument(wanted, epoch), **wanted.arguments}
             built = running.build(sent.stream, arguments, has_network=wanted.has_network, show=show)
         except engine.StepError as error:
             raise _explained(wanted, references, error) from error
         running.save(built, sink)
+
+
+def _pull(running: engine.Engine, reference: str, base: saved.Opened, source: store.Store) -> None:
+    """Have the engine pull a base; if it refuses what the store holds, find out whether the store is to blame."""
+    try:
+        running.pull(reference)
+    except errors.BuildchainError:
+        for blob in (base.manifest, base.config_blob, *base.layers):
+            source.verify(blob)
+        raise
 
 
 def _epoch_argument(wanted: recipe.Recipe, epoch: int) -> dict[str, str]:

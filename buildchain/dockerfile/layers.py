@@ -119,8 +119,11 @@ class State:
         self._twins = {link: target for link, target in self._twins.items() if link in self.nodes}
 
     def add_directory(self, path: str) -> None:
-        """Make a directory and its parents, as a builder does for WORKDIR."""
-        for each in (*_parents(path), path):
+        """Make a directory and its parents, as some builders do for WORKDIR; one behind a link is left to them."""
+        way = [*_parents(path), path]
+        if any(each in self.nodes and self.nodes[each].kind is not tar.Kind.DIRECTORY for each in way):
+            return
+        for each in way:
             self.nodes.setdefault(each, Node(tar.Kind.DIRECTORY, 0o755, 0, 0, self._epoch))
 
     def settle(self, before: Mapping[str, Node]) -> None:

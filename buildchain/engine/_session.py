@@ -23,7 +23,7 @@ _BUILT = re.compile(r"Successfully built (?P<id>[0-9a-f]{12,64})\s*")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 _GONE, _BUSY = 404, 409
-_PATIENCE = 5.0
+_PATIENCE = 30.0
 """Seconds until a daemon has let go of what a cancelled build used."""
 
 _HINT_START = (
@@ -71,8 +71,7 @@ class Engine:
         self._images.append(reference)
         problems = [str(row["error"]) for row in rows if row.get("error")]
         if problems:
-            hint = "If the store is damaged, ./doit.sh verify or a new ./doit.sh heals it."
-            raise errors.BuildchainError(reference, f"{self.name} refuses it: {problems[-1]}", hint)
+            raise errors.BuildchainError(reference, f"{self.name} refuses it: {problems[-1]}", _HINT_AGAIN)
 
     def build(
         self, context: typing.BinaryIO, arguments: Mapping[str, str], *, has_network: bool, show: typing.TextIO | None

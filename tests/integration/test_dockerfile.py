@@ -135,8 +135,11 @@ def test_a_damaged_base_is_refused(workshop: Workshop, running: engines.Engine) 
     path.write_bytes(content)
     recipe = workshop.recipe("FROM base\nRUN true\n")
     connect = functools.partial(engine.session, running.environment)
-    with pytest.raises(errors.BuildchainError, match="refuses it"):
+    with pytest.raises(errors.IntegrityError) as caught:
         dockerfile.build(recipe, {"base": base}, workshop.source, connect)
+    assert caught.value.subject == str(path)
+    assert "refuses it: " in str(caught.value.__context__)  # the engine found out, not we
+    assert not path.exists()
     assert running.holds() == []
 
 

@@ -238,23 +238,22 @@ def _members(workshop: Workshop, layer: assembly.Layer) -> list[tarfile.TarInfo]
 
 
 def test_layers_hold_what_changed_and_nothing_else(workshop: Workshop, build: Build) -> None:
-    now = {"mtime": NOW}
     built, _ = build(
         "FROM base\nRUN change\nENV A=b\nRUN nothing\n",
         {
-            "usr": packages.Member(kind=tarfile.DIRTYPE, mode=0o755, **now),
+            "usr": packages.Member(kind=tarfile.DIRTYPE, mode=0o755, mtime=NOW),
             "usr/z": packages.Member(b"z", mtime=5, uid=33, gid=44),
-            "usr/a": packages.Member(b"new", 0o4755, **now),
-            "usr/b": packages.Member(kind=tarfile.LNKTYPE, target="usr/a", **now),
-            "srv": packages.Member(kind=tarfile.DIRTYPE, mode=0o755, **now),
-            "srv/.wh.old": packages.Member(**now),
-            "srv/folder": packages.Member(kind=tarfile.DIRTYPE, mode=0o755, **now),
-            "srv/folder/.wh..wh..opq": packages.Member(**now),
-            "etc": packages.Member(kind=tarfile.DIRTYPE, mode=0o755, **now),
-            "etc/hosts": packages.Member(mode=0o755, **now),
+            "usr/a": packages.Member(b"new", 0o4755, mtime=NOW),
+            "usr/b": packages.Member(kind=tarfile.LNKTYPE, target="usr/a", mtime=NOW),
+            "srv": packages.Member(kind=tarfile.DIRTYPE, mode=0o755, mtime=NOW),
+            "srv/.wh.old": packages.Member(mtime=NOW),
+            "srv/folder": packages.Member(kind=tarfile.DIRTYPE, mode=0o755, mtime=NOW),
+            "srv/folder/.wh..wh..opq": packages.Member(mtime=NOW),
+            "etc": packages.Member(kind=tarfile.DIRTYPE, mode=0o755, mtime=NOW),
+            "etc/hosts": packages.Member(mode=0o755, mtime=NOW),
             "etc/group": packages.Member(b"root:x:0:\n"),
-            "run": packages.Member(kind=tarfile.DIRTYPE, mode=0o755, **now),
-            "proc": packages.Member(kind=tarfile.DIRTYPE, mode=0o755, **now),
+            "run": packages.Member(kind=tarfile.DIRTYPE, mode=0o755, mtime=NOW),
+            "proc": packages.Member(kind=tarfile.DIRTYPE, mode=0o755, mtime=NOW),
         },
         None,
         {"usr": packages.Member(kind=tarfile.DIRTYPE, mode=0o755, mtime=NOW + 1)},
