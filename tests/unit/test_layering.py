@@ -43,6 +43,7 @@ RINGS = {
     "references": 3,
     "registry": 3,
     "rootfs": 3,
+    "rpm": 3,
     "salt": 3,
     "stage": 3,
     "verify": 3,
@@ -58,7 +59,7 @@ RINGS = {
     4  doit's tasks and the command line
 """
 
-FORMATS = {"deb", "oci", "iso"}  # they meet only in a tree
+FORMATS = {"deb", "rpm", "oci", "iso"}  # they meet only in a tree
 JUDGE = "verify"  # shares no code with the makers, so that no mistake of theirs hides itself
 
 OWNERS = {
