@@ -1,7 +1,8 @@
 """Under which licences packages come: the short names of their machine-readable copyright files.
 
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/. Finding the file means unpacking most of a
-package, so one package, the smallest, speaks for all of a source, and what was found is noted in the store.
+package, so one package, the smallest, speaks for all of a source, and what was found is noted in the store. An RPM
+says it in its header.
 """
 
 import concurrent.futures
@@ -10,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from buildchain import errors, lock, store
+from buildchain import errors, lock, rpm, store
 from buildchain.rootfs import package
 
 UNKNOWN = "see copyright file"
@@ -65,6 +66,8 @@ def _speakers(packages: Iterable[lock.Package]) -> list[tuple[lock.Package, Sequ
 
 def _read(locked: lock.Package, source: store.Store) -> _Names:
     try:
+        if locked.path.endswith(".rpm"):
+            return (rpm.licence_of(locked.content, source),)
         content = package.read_file(locked, source, f"usr/share/doc/{locked.name}/copyright")
     except errors.BuildchainError:  # what is wrong with it is said by those who need its files
         return (UNKNOWN,)

@@ -2,34 +2,66 @@
 
 import dataclasses
 import pathlib
+import typing
 from collections.abc import Iterator, Mapping
 
-from buildchain import document, errors
+from buildchain import bases, document, errors
 
 FILE_NAME = "distribution.yaml"
 DEFAULT_ARCHITECTURE = "amd64"
+DEB, RPM = "deb", "rpm"
+"""The types of archives and repositories."""
+FAMILIES = {DEB: "debian", RPM: "redhat"}
+"""The families of operating systems: their folders in packages/, and their names in salt/metalk8s/versions.json."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Archive:
-    """An upstream package archive; `keys` are paths of the public keys that may sign its index."""
+    """An upstream package archive; `keys` are paths of the public keys that may sign its index.
+
+    One of RPMs has no origin, suite or components; its keys sign its packages too. `modules` are the streams
+    (`name:stream`) that are enabled in it.
+    """
 
     name: str
     origin: str
     suite: str
     components: tuple[str, ...]
     keys: tuple[pathlib.Path, ...]
+    type: str = DEB
+    url: str = ""
+    modules: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Repository:
-    """A package repository on the medium."""
+    """A package repository on the medium; one of RPMs names the `distribution` it is for.
+
+    `base` is what its hosts hold already; None if it shall hold all that its packages need.
+    """
 
     name: str
     archives: tuple[str, ...]
     architecture: str
     bootstraps: bool
     packages: tuple[str, ...]
+    distribution: str = ""
+    base: bases.Base | None = None
+
+    @property
+    def type(self) -> str:
+        """Of its packages: DEB or RPM."""
+        return RPM if self.distribution else DEB
+
+    @property
+    def full_name(self) -> str:
+        """Its name on the medium and in the lock, without the project's: `debian-12`, `tools-el9`."""
+        return f"{self.name}-{self.distribution}" if self.distribution else self.name
+
+    @property
+    def folder(self) -> str:
+        """Where it stands on the medium."""
+        return f"packages/{FAMILIES[self.type]}/metalk8s-{self.full_name}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,9 +99,10 @@ def load(path: pathlib.Path) -> Manifest:
     if dangling:
         raise errors.ConfigError(str(path), (loaded.problem(*problem) for problem in dangling))
     value = loaded.value
+    known = _bases(loaded, path.parent)
     return Manifest(
         archives={name: _archive(name, row, path.parent) for name, row in value["archives"].items()},
-        repositories=tuple(_repository(name, row) for name, row in sorted(value["repositories"].items())),
+        repositories=tuple(_repository(name, row, known) for name, row in sorted(value["repositories"].items())),
         image_archives=tuple(value["images"]["archives"]),
         images=tuple(
             ImageSpec(name, row["tag"], row.get("follows", ""), row.get("bootstraps", False))
@@ -78,37 +111,60 @@ def load(path: pathlib.Path) -> Manifest:
     )
 
 
-def _archive(name: str, row: Mapping[str, list[str] | str], directory: pathlib.Path) -> Archive:
-    keys = tuple(directory / key for key in row["keys"])
-    return Archive(name, str(row["origin"]), str(row["suite"]), tuple(row["components"]), keys)
-
-
-def _repository(name: str, row: Mapping[str, list[str] | str | bool]) -> Repository:
-    return Repository(
+def _archive(name: str, row: Mapping[str, typing.Any], directory: pathlib.Path) -> Archive:
+    return Archive(
         name=name,
-        archives=tuple(_names(row["archives"])),
-        architecture=str(row.get("architecture", DEFAULT_ARCHITECTURE)),
-        bootstraps=bool(row.get("bootstraps", False)),
-        packages=tuple(sorted(_names(row["packages"]))),
+        origin=row.get("origin", ""),
+        suite=row.get("suite", ""),
+        components=tuple(row.get("components", ())),
+        keys=tuple(directory / key for key in row["keys"]),
+        type=row.get("type", DEB),
+        url=row.get("url", "").rstrip("/"),
+        modules=tuple(sorted(row.get("modules", ()))),
     )
 
 
-def _names(value: list[str] | str | bool) -> list[str]:
-    return value if isinstance(value, list) else []
+def _repository(name: str, row: Mapping[str, typing.Any], known: Mapping[str, bases.Base]) -> Repository:
+    return Repository(
+        name=name,
+        archives=tuple(row["archives"]),
+        architecture=row.get("architecture", DEFAULT_ARCHITECTURE),
+        bootstraps=row.get("bootstraps", False),
+        packages=tuple(sorted(row["packages"])),
+        distribution=row.get("distribution", ""),
+        base=known[row["base"]] if "base" in row else None,
+    )
+
+
+def _bases(loaded: document.Document, directory: pathlib.Path) -> dict[str, bases.Base]:
+    """By path, what hosts hold; those of the named files."""
+    rows = loaded.value["repositories"].values()
+    return {path: bases.load(directory / path) for path in sorted({row["base"] for row in rows if "base" in row})}
 
 
 def _dangling(loaded: document.Document, directory: pathlib.Path) -> Iterator[tuple[document.Place, str]]:
-    """References to archives and keys that do not exist."""
+    """References to archives and files that do not exist, or to archives of the wrong type."""
     known = loaded.value["archives"]
-    uses: list[tuple[document.Place, list[str]]] = [
-        (("repositories", name, "archives"), row["archives"]) for name, row in loaded.value["repositories"].items()
+    uses: list[tuple[document.Place, list[str], str]] = [
+        (("repositories", name, "archives"), row["archives"], RPM if "distribution" in row else DEB)
+        for name, row in loaded.value["repositories"].items()
     ]
-    uses.append((("images", "archives"), loaded.value["images"]["archives"]))
-    for place, names in uses:
+    uses.append((("images", "archives"), loaded.value["images"]["archives"], DEB))
+    for place, names, wanted in uses:
         for index, name in enumerate(names):
             if name not in known:
                 yield (*place, index), f"no archive {name!r}; known: {', '.join(sorted(known))}"
-    for name, row in known.items():
-        for index, key in enumerate(row["keys"]):
-            if not (directory / key).is_file():
-                yield ("archives", name, "keys", index), f"no file {key}"
+            elif known[name].get("type", DEB) != wanted:
+                yield (*place, index), f"archive {name!r} is not one of {wanted.upper()} packages"
+    for place, path in _files(loaded.value):
+        if not (directory / path).is_file():
+            yield place, f"no file {path}"
+
+
+def _files(value: Mapping[str, typing.Any]) -> Iterator[tuple[document.Place, str]]:
+    """The files that an intent names."""
+    for name, row in value["archives"].items():
+        yield from ((("archives", name, "keys", index), key) for index, key in enumerate(row["keys"]))
+    for name, row in value["repositories"].items():
+        if "base" in row:
+            yield ("repositories", name, "base"), row["base"]

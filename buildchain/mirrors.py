@@ -33,10 +33,14 @@ class Mirrors:
         """Base URL of an archive, without a slash at its end.
 
         Raises:
-            BuildchainError: no source of this host offers the archive.
+            BuildchainError: no source of this host offers the archive, or one of RPMs has no URL.
         """
         if archive.name in self.configured:
             return self.configured[archive.name]
+        if archive.url:
+            return archive.url
+        if archive.type == manifest.RPM:
+            raise _unnamed(archive)
         if archive.name not in self._found:
             self._found[archive.name] = self._search(archive)
         return self._found[archive.name]
@@ -66,10 +70,18 @@ class Mirrors:
                 continue
             if offers(content.decode(errors="replace"), archive):
                 return url
-        variable = f"{archive.name.upper().replace('-', '_')}_MIRROR"
         why = f"none of this host's {len(candidates)} apt sources offers {archive.origin} {archive.suite}"
-        hint = f"Set {variable} in .env to a mirror's base URL, the folder that holds dists/{archive.suite}/."
+        hint = f"Set {_variable(archive)} in .env to a mirror's base URL, the folder that holds dists/{archive.suite}/."
         raise errors.BuildchainError(f"archive {archive.name}", why, hint)
+
+
+def _unnamed(archive: manifest.Archive) -> errors.BuildchainError:
+    hint = f"Set {_variable(archive)} in .env to its base URL, or `url` in distribution.yaml."
+    return errors.BuildchainError(f"archive {archive.name}", "its URL is nowhere named", hint)
+
+
+def _variable(archive: manifest.Archive) -> str:
+    return f"{archive.name.upper().replace('-', '_')}_MIRROR"
 
 
 def offers(release: str, archive: manifest.Archive) -> bool:

@@ -21,7 +21,8 @@ from buildchain import errors, lock, manifest, store, tree, version
 
 LIST = "salt/FILES"
 VERSIONS = "salt/metalk8s/versions.json"
-KEY = "salt/metalk8s/repo/files/signing-key.asc"
+_KEYS = "salt/metalk8s/repo/files"
+KEY = f"{_KEYS}/signing-key.asc"
 """A link to the medium's key, so that a minion gets it from the Salt master like any other file of a formula."""
 
 _KEY_OF_MEDIUM = "signing-key.asc"
@@ -31,7 +32,8 @@ _IMAGE_USE = re.compile(r"""\bimage_name\(\s*["']([^"']+)["']""")
 """How a formula names an image: the macro of salt/metalk8s/macro.sls."""
 
 Versions = Mapping[str, typing.Any]
-"""`metalk8s.version`, `packages.<family>.<name>.version`, `images.<name>.version`, `repositories.<family>`."""
+"""`metalk8s.version`, `packages.<family>.<name>.version`, `images.<name>.version`, `repositories.<family>`; and `keys`
+by repository, if there are any."""
 
 
 class _Template(string.Template):
@@ -64,17 +66,21 @@ def versions(
     locked: lock.Lock,
     images: Iterable[manifest.ImageSpec],
     families: Mapping[str, Sequence[str]],
+    keys: Mapping[str, Sequence[str]] | None = None,
 ) -> Versions:
     """The versions that the medium carries, as the formulas read them.
 
     Arguments:
         families: names of the repositories by family of operating systems (`debian`, `redhat`), which is also the
                   folder of these repositories in `packages/`.
+        keys:     by repository, the paths on the medium of the keys, beside the medium's own, that sign its packages.
 
     Raises:
         BuildchainError: repositories of one family hold one package in two versions.
     """
+    signed_by_others = {name: list(paths) for name, paths in sorted((keys or {}).items()) if paths}
     return {
+        **({"keys": signed_by_others} if signed_by_others else {}),
         "metalk8s": {"version": str(release)},
         "packages": {family: _package_versions(family, locked, names) for family, names in sorted(families.items())},
         "images": {image.name: {"version": image.tag} for image in sorted(images, key=lambda image: image.name)},
@@ -112,8 +118,14 @@ def collect(
             *shipped,
             tree.File(VERSIONS, source.add_bytes(_json(versions))),
             tree.Link(KEY, "../" * KEY.count("/") + _KEY_OF_MEDIUM),
+            *(_key_link(path) for paths in versions.get("keys", {}).values() for path in paths),
         ]
     )
+
+
+def _key_link(path: str) -> tree.Link:
+    """Beside the medium's own key, a link to one of a repository."""
+    return tree.Link(f"{_KEYS}/{pathlib.PurePosixPath(path).name}", "../" * (_KEYS.count("/") + 1) + path)
 
 
 def _package_versions(family: str, locked: lock.Lock, names: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -39,6 +39,8 @@ _Validator = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
 def _spell_violation(error: typing.Any) -> str:
     if error.validator == "pattern" and "description" in error.schema:
         return _cut(f"{error.instance!r} is not {error.schema['description']}")
+    if error.validator == "not" and "description" in error.schema:
+        return str(error.schema["description"])
     if error.validator == "type" and error.validator_value == "string" and not isinstance(error.instance, list | dict):
         is_empty = error.instance is None
         return "is empty; text is wanted" if is_empty else f"{error.instance!r} is not text; put it in quotes"

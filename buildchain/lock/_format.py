@@ -40,6 +40,8 @@ def dump(value: Lock) -> bytes:
             "archives": list(each.archives),
             "requested": list(each.requested),
         }
+        if each.assumes:
+            head["assumes"] = list(each.assumes)
         sets.append(f'{_row(head)[:-1]}, "packages": [\n{members}\n  ]}}')
     parts = [
         f'"format": {FORMAT}',
@@ -106,7 +108,8 @@ def _read_package(row: dict[str, typing.Any]) -> Package:
 def _read_set(row: dict[str, typing.Any], packages: Mapping[str, Package]) -> PackageSet:
     members = tuple(sorted(packages[reference] for reference in _texts(row, "packages")))
     archives, requested = _texts(row, "archives"), _texts(row, "requested")
-    return PackageSet(_text(row, "name"), _text(row, "architecture"), requested, members, archives)
+    assumes = _texts(row, "assumes") if "assumes" in row else ()
+    return PackageSet(_text(row, "name"), _text(row, "architecture"), requested, members, archives, assumes)
 
 
 def _text(row: dict[str, typing.Any], name: str) -> str:

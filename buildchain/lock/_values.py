@@ -11,9 +11,10 @@ HINT = "Run ./doit.sh lock, review what it changes, and commit the result."
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class Package:
-    """One DEB: what it is, where its archive has it, and its bytes.
+    """One DEB or RPM: what it is, where its archive has it, and its bytes.
 
-    `path` is relative to the archive's base URL, unquoted, as in `Filename:` of its index.
+    `version` of an RPM is [EPOCH:]VERSION-RELEASE, `source` the name of its source package. `path` is relative to the
+    archive's base URL, unquoted, as in `Filename:` of its index.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Index:
     suite: str
     content: digest.Digest
     date: int
-    """`Date:` of the InRelease file, in seconds since 1970."""
+    """`Date:` of the InRelease file, or the newest timestamp in the repomd.xml; in seconds since 1970."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -46,6 +47,7 @@ class Request:
     """What one consumer (a repository or an image) wants: the part of the intent that its set must cover.
 
     `without` are packages of the closure that shall not ship; `bootstraps` asks for apt and the Essential set too.
+    `modules` are the streams that are enabled in the archives; `base` is the word for what the hosts hold already.
     """
 
     name: str
@@ -54,23 +56,31 @@ class Request:
     packages: tuple[str, ...]
     without: tuple[str, ...] = ()
     bootstraps: bool = False
+    modules: tuple[str, ...] = ()
+    base: str = ""
 
     @property
     def words(self) -> tuple[str, ...]:
         """The request as the lock records it: sorted words, a dash before what shall not ship."""
         essential = ["?essential", "apt"] if self.bootstraps else []
-        return (*sorted({*self.packages, *essential}), *(f"-{name}" for name in sorted(self.without)))
+        wanted = sorted({*self.packages, *essential})
+        conditions = [*(f"@{stream}" for stream in self.modules), *([self.base] if self.base else [])]
+        return (*wanted, *(f"-{name}" for name in sorted(self.without)), *conditions)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PackageSet:
-    """The closure of one request; `requested` are the words of that request, packages are sorted."""
+    """The closure of one request; `requested` are the words of that request, packages are sorted.
+
+    `assumes` are the packages that its hosts must hold, beside the set, by name.
+    """
 
     name: str
     architecture: str
     requested: tuple[str, ...]
     packages: tuple[Package, ...]
     archives: tuple[str, ...] = ()
+    assumes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

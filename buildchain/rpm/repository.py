@@ -85,6 +85,17 @@ def index(
     return tree.build(entries)
 
 
+def write_plain(packages: Sequence[lock.Package], source: store.Store, folder: pathlib.Path) -> None:
+    """Make `folder` a repository that nobody signed, without the packages themselves: for a solver on this host."""
+    records = []
+    (folder / "repodata").mkdir(parents=True)
+    for kind, text in _texts(packages, source).items():
+        path, content = f"repodata/{kind}.xml", digest.Descriptor.of_bytes(text)
+        records.append(_RECORD.format(kind=kind, packed=content, plain=content, path=path, epoch=1))
+        (folder / path).write_bytes(text)
+    (folder / "repodata/repomd.xml").write_text(_REPOMD.format(revision=1, records="".join(records)), encoding="utf-8")
+
+
 def key_paths(name: str, others: int) -> list[str]:
     """Where the key files of a repository stand in it: the signer's, then those of `others` other keys."""
     first = _KEY_NAME.format(name=name)

@@ -100,11 +100,13 @@ class Context:
         """What the repositories and images want, as the lock must hold it."""
         repositories = [
             lock.Request(
-                f"repository {each.name}",
+                f"repository {each.full_name}",
                 each.architecture,
                 each.archives,
                 each.packages,
                 bootstraps=each.bootstraps,
+                modules=tuple(sorted({one for name in each.archives for one in self.manifest.archives[name].modules})),
+                base=each.base.word if each.base else "",
             )
             for each in self.manifest.repositories
         ]

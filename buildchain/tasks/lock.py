@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from buildchain import deb, errors, fetch, lock, mirrors
+from buildchain import deb, errors, fetch, lock, manifest, mirrors, rpm
 from buildchain.tasks import action, context, pull
 
 
@@ -32,9 +32,14 @@ def _write(here: context.Context, names: Sequence[str]) -> None:
     old = _old_lock(here)
     new = _resolve(here, _kept(here, old, names) if names else [])
     lock.check_not_older(old, new)
-    for line in lock.changes(old, new) or ["no package changes"]:
+    for line in [*(lock.changes(old, new) or ["no package changes"]), *_assumptions(new)]:
         sys.stdout.write(f"   {line}\n")
     action.write(here.lock_path, lock.dump(new))
+
+
+def _assumptions(new: lock.Lock) -> list[str]:
+    """What the hosts must hold beside the medium, a line for each repository that assumes anything."""
+    return [f"{each.name} needs of its hosts: {', '.join(each.assumes)}" for each in new.sets if each.assumes]
 
 
 def _check(here: context.Context) -> None:
@@ -63,17 +68,53 @@ def _resolve(here: context.Context, kept: Sequence[lock.Package]) -> lock.Lock:
     if here.settings.is_offline:
         why = "versions cannot be chosen offline"
         raise errors.BuildchainError(lock.FILE_NAME, why, "Unset OFFLINE and run the same command again.")
-    found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
-    wanted = {name for request in here.requests for name in request.archives}
+    rpms = _rpms_wanted(here)
+    requests = [each for each in here.requests if each not in {one.request for one in rpms}]
     archives = here.manifest.archives
-    return deb.resolve_all(
-        here.requests,
-        {name: deb.Source(archives[name], found.address(archives[name])) for name in sorted(wanted)},
+    found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
+    wanted = sorted({name for request in here.requests for name in request.archives})
+    debs = deb.resolve_all(
+        requests,
+        {
+            name: deb.Source(archives[name], found.address(archives[name]))
+            for name in wanted
+            if archives[name].type == manifest.DEB
+        },
         ca_bundle=here.settings.ca_bundle,
         timeout_s=here.settings.read_timeout_s,
-        kept=kept,
+        kept=_of_type(here, kept, manifest.DEB),
         packages=here.store,
     )
+    others = rpm.resolve_all(
+        rpms,
+        {
+            name: rpm.Source(archives[name], found.url(archives[name]))
+            for name in wanted
+            if archives[name].type == manifest.RPM
+        },
+        here.store,
+        here.fetch_options,
+        kept=_of_type(here, kept, manifest.RPM),
+    )
+    if others.packages():
+        pull.pull_packages(here, others.packages())
+        rpm.check(others.packages(), archives, here.store)
+    sets = sorted([*debs.sets, *others.sets], key=lambda each: each.name)
+    return lock.Lock(tuple(sorted([*debs.indexes, *others.indexes])), tuple(sets))
+
+
+def _of_type(here: context.Context, packages: Sequence[lock.Package], kind: str) -> list[lock.Package]:
+    archives = here.manifest.archives
+    return [each for each in packages if each.archive in archives and archives[each.archive].type == kind]
+
+
+def _rpms_wanted(here: context.Context) -> list[rpm.Wanted]:
+    by_name = {f"repository {each.full_name}": each for each in here.manifest.repositories}
+    return [
+        rpm.Wanted(request, by_name[request.name])
+        for request in here.requests
+        if request.name in by_name and by_name[request.name].type == manifest.RPM
+    ]
 
 
 def _kept(here: context.Context, old: lock.Lock, names: Sequence[str]) -> list[lock.Package]:

@@ -1,9 +1,10 @@
 """Tasks that make the package repositories of the medium."""
 
+import pathlib
 import typing
 from collections.abc import Iterator
 
-from buildchain import deb, licences, lock, manifest, signing, tree
+from buildchain import deb, licences, lock, manifest, rpm, signing, tree
 from buildchain.tasks import action, context, fragment
 
 
@@ -31,22 +32,38 @@ def fragments(here: context.Context) -> list[str]:
     return [_fragment_name(repository) for repository in here.manifest.repositories]
 
 
+def foreign_keys(here: context.Context) -> dict[str, list[str]]:
+    """By repository, where on the medium the keys stand that are not the medium's own."""
+    return {
+        each.full_name: [f"{each.folder}/{path}" for path in rpm.key_paths(each.full_name, len(_keys(here, each)))[1:]]
+        for each in here.manifest.repositories
+        if each.type == manifest.RPM
+    }
+
+
 def _fragment_name(repository: manifest.Repository) -> str:
-    return f"repository-{repository.name}"
+    return f"repository-{repository.full_name}"
 
 
 def _repository_task(here: context.Context, repository: manifest.Repository) -> action.Task:
-    folder = f"packages/debian/metalk8s-{repository.name}"
     task = fragment.task(
         here,
         _fragment_name(repository),
-        lambda: _index(here, repository).moved_to(folder),
+        lambda: _index(here, repository).moved_to(repository.folder),
         identity=[here.key_identity, _locked(here, repository)],
-        verb="INDEX DEB",
-        subject=here.staged_root / folder,
+        verb=f"INDEX {repository.type.upper()}",
+        subject=here.staged_root / repository.folder,
+        file_dep=_keys(here, repository),
         task_dep=["_pull"],
     )
-    return {"name": repository.name, "doc": f"Index the repository {repository.name}.", **task}
+    return {"name": repository.full_name, "doc": f"Index the repository {repository.full_name}.", **task}
+
+
+def _keys(here: context.Context, repository: manifest.Repository) -> list[pathlib.Path]:
+    """The public keys of those who signed a repository's RPMs: clients need them beside ours."""
+    if repository.type == manifest.DEB:
+        return []
+    return list(dict.fromkeys(key for name in repository.archives for key in here.manifest.archives[name].keys))
 
 
 def _read_licences(here: context.Context) -> dict[str, typing.Any]:
@@ -61,18 +78,18 @@ def _are_licences_known(here: context.Context) -> bool:
 def _locked(here: context.Context, repository: manifest.Repository) -> object:
     if not here.is_locked:
         return None
-    chosen = here.locked.set(f"repository {repository.name}")
+    chosen = here.locked.set(f"repository {repository.full_name}")
     return chosen, here.locked.date_of(chosen.packages)
 
 
 def _index(here: context.Context, repository: manifest.Repository) -> tree.Tree:
-    chosen: lock.PackageSet = here.locked.set(f"repository {repository.name}")
+    chosen: lock.PackageSet = here.locked.set(f"repository {repository.full_name}")
+    epoch = here.locked.date_of(chosen.packages)
     with signing.open_signer(here.signing_source) as signer:
+        if repository.type == manifest.RPM:
+            keys = [path.read_bytes() for path in _keys(here, repository)]
+            name = repository.full_name
+            return rpm.index(chosen.packages, here.store, name=name, epoch=epoch, signer=signer, keys=keys)
         return deb.index(
-            chosen.packages,
-            here.store,
-            name=repository.name,
-            label="MetalK8s",
-            epoch=here.locked.date_of(chosen.packages),
-            signer=signer,
+            chosen.packages, here.store, name=repository.name, label="MetalK8s", epoch=epoch, signer=signer
         )

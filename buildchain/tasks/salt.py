@@ -1,7 +1,7 @@
 """Tasks that put the Salt tree on the medium."""
 
-from buildchain import salt, tree
-from buildchain.tasks import action, context, fragment
+from buildchain import manifest, salt, tree
+from buildchain.tasks import action, context, fragment, packaging
 
 FRAGMENT = "salt"
 
@@ -29,5 +29,7 @@ def _collect(here: context.Context) -> tree.Tree:
 
 
 def _versions(here: context.Context) -> salt.Versions:
-    families = {"debian": [repository.name for repository in here.manifest.repositories], "redhat": []}
-    return salt.versions(here.version, here.locked, here.manifest.images, families)
+    families: dict[str, list[str]] = {family: [] for family in manifest.FAMILIES.values()}
+    for repository in here.manifest.repositories:
+        families[manifest.FAMILIES[repository.type]].append(repository.full_name)
+    return salt.versions(here.version, here.locked, here.manifest.images, families, packaging.foreign_keys(here))

@@ -13,6 +13,7 @@ PACKAGE = pathlib.Path(buildchain.__file__).parent
 RINGS = {
     "digest": 0,
     "errors": 0,
+    "bases": 1,
     "document": 1,
     "lock": 1,
     "manifest": 1,

@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from buildchain import errors, manifest
+from buildchain import bases, errors, manifest
 
 CHECKOUT = pathlib.Path(__file__).parents[2]
 
@@ -91,3 +91,63 @@ def test_the_committed_intent_loads() -> None:
     assert {"debian", "debian-security"} <= loaded.archives.keys()
     assert loaded.repositories
     assert loaded.images
+
+
+RPMS = """\
+archives:
+  debian: {origin: Debian, suite: bookworm, components: [main], keys: [keys/a.asc]}
+  epel: {type: rpm, url: "https://mirror.test/9/", keys: [keys/a.asc], modules: ["b:2", "a:1"]}
+repositories:
+  debian-12: {archives: [debian], packages: [bash]}
+  tools:
+    archives: [epel]
+    architecture: x86_64
+    distribution: el9
+    packages: [Tool_x, glibc.i686]
+    base: packages/bases/el-9.yaml
+images: {archives: [debian], ship: {}}
+"""
+
+
+def _load_rpms(directory: pathlib.Path, text: str) -> manifest.Manifest:
+    (directory / "packages/bases").mkdir(parents=True)
+    base = "family: redhat\narchitecture: x86_64\npackages: {bash: {version: '1:5-1', provides: [/bin/sh]}}\n"
+    (directory / "packages/bases/el-9.yaml").write_text(base)
+    return _load(directory, text)
+
+
+def test_rpms(tmp_path: pathlib.Path) -> None:
+    loaded = _load_rpms(tmp_path, RPMS)
+    archive = loaded.archives["epel"]
+    assert (archive.type, archive.url, archive.modules) == ("rpm", "https://mirror.test/9", ("a:1", "b:2"))
+    debian, tools = loaded.repositories
+    assert (debian.type, debian.folder) == ("deb", "packages/debian/metalk8s-debian-12")
+    assert (tools.type, tools.folder) == ("rpm", "packages/redhat/metalk8s-tools-el9")
+    assert tools.packages == ("Tool_x", "glibc.i686")
+    assert tools.base is not None
+    assert tools.base.packages == (bases.Package("bash", "1:5-1", "x86_64", ("/bin/sh",)),)
+    assert tools.base.word == f"base el-9 {tools.base.digest[:12]}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("{type: rpm,", "{type: rpm, suite: x,", "archives.epel.suite: is only for DEB packages"),
+        ("{origin: Debian,", '{url: "http://x.test", origin: Debian,', "archives.debian.url: is only for RPM packages"),
+        ("type: rpm", "type: deb", "archives.epel: 'origin' is a required property"),
+        ('"b:2"', "b", "archives.epel.modules.0: 'b' is not a module and its stream"),
+        ("architecture: x86_64", "architecture: amd64", "'amd64' is not one of ['x86_64', 'aarch64']"),
+        ("architecture: x86_64", "bootstraps: true", "repositories.tools.bootstraps: is only for DEB packages"),
+        ("distribution: el9", "distribution: el-9", "'el-9' is not a distribution with its number"),
+        ("[Tool_x,", "[Tool*,", "'Tool*' is not a name of an RPM"),
+        ("packages: [bash]", "packages: [Bash]", "'Bash' is not a Debian package name"),
+        ("archives: [epel]", "archives: [debian]", "archive 'debian' is not one of RPM packages"),
+        ("images: {archives: [debian]", "images: {archives: [epel]", "archive 'epel' is not one of DEB packages"),
+        ("el-9.yaml", "el-8.yaml", "repositories.tools.base: no file packages/bases/el-8.yaml"),
+        ("packages/bases/", "/etc/", "'/etc/el-9.yaml' is not a file in packages/bases/"),
+    ],
+)
+def test_wrong_values_of_rpms(tmp_path: pathlib.Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(errors.ConfigError) as caught:
+        _load_rpms(tmp_path, RPMS.replace(old, new))
+    assert message in str(caught.value)

@@ -137,6 +137,17 @@ def test_versions_come_from_lock_and_intent(tmp_path: pathlib.Path) -> None:
     }
 
 
+def test_keys_of_others_are_links_to_the_repositories(tmp_path: pathlib.Path) -> None:
+    path = "packages/redhat/metalk8s-x-el9/RPM-GPG-KEY-metalk8s-x-el9-1"
+    keys = {"x-el9": [path], "own-el9": []}
+    versions = salt.versions(RELEASE, lock.Lock(sets=(chosen("x-el9", "x=1"),)), [], {"redhat": ["x-el9"]}, keys)
+    entries = collected(tmp_path, checkout(tmp_path, {}), versions)
+    link = entries["salt/metalk8s/repo/files/RPM-GPG-KEY-metalk8s-x-el9-1"]
+    assert isinstance(link, tree.Link)
+    assert link.target == f"../../../../{path}"
+    assert versions["keys"] == {"x-el9": [path]}
+
+
 def test_two_versions_of_a_package_in_one_family_are_refused() -> None:
     locked = lock.Lock(sets=(chosen("debian-12", "runc=1.1"), chosen("debian-13", "runc=1.3")))
     with pytest.raises(errors.BuildchainError, match="several versions of runc in repositories of the family debian"):

@@ -9,7 +9,7 @@ import pytest
 from buildchain import registry, salt
 from tests.support import salt_tree, states
 
-COPIED_AS_IT_IS = {"salt://metalk8s/repo/files/signing-key.asc"}
+COPIED_AS_IT_IS = ("salt://metalk8s/repo/files/signing-key.asc", "salt://metalk8s/repo/files/RPM-GPG-KEY-")
 """A key has no place for a line of ours."""
 
 
@@ -33,7 +33,7 @@ def managed(renderer: states.Renderer) -> dict[str, str]:
     found = {}
     for name in states.state_names(renderer.root):
         for _, function, arguments in renderer.calls(name):
-            if function == "file.managed" and arguments["source"] not in COPIED_AS_IT_IS:
+            if function == "file.managed" and not arguments["source"].startswith(COPIED_AS_IT_IS):
                 assert arguments["template"] == "jinja", name
                 found[arguments["name"]] = renderer.text(source_path(arguments["source"]))
     return found
@@ -167,6 +167,20 @@ def test_dnf_checks_packages_and_indexes(medium: pathlib.Path) -> None:
         lines = section.splitlines()
         assert {"gpgcheck=1", "repo_gpgcheck=1", "gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-metalk8s"} <= set(lines)
         assert lines[2].startswith(f"baseurl=http://10.200.1.7:8080/{states.ENVIRONMENT}/redhat/metalk8s-")
+
+
+def test_keys_of_others_are_installed_beside_ours(medium: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    name = "RPM-GPG-KEY-metalk8s-salt-el9-1"
+    keys = {"salt-el9": [f"packages/redhat/metalk8s-salt-el9/{name}"]}
+    renderer = states.renderer(salt_tree.stage_medium(tmp_path, {**states.VERSIONS, "keys": keys}), "RedHat", "node")
+    text = managed(renderer)["/etc/yum.repos.d/metalk8s.repo"]
+    own = "gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-metalk8s"
+    assert [line for line in text.splitlines() if line.startswith("gpgkey")] == [
+        own,
+        f"{own} file:///etc/pki/rpm-gpg/{name}",
+    ]
+    sources = {call[2].get("name"): call[2].get("source") for call in renderer.calls("metalk8s.repo.configured")}
+    assert sources[f"/etc/pki/rpm-gpg/{name}"] == f"salt://metalk8s/repo/files/{name}"
 
 
 def test_nothing_is_trusted_unsigned(renderer: states.Renderer) -> None:

@@ -1,5 +1,8 @@
-{#- The package manager of this host knows the repositories of the medium, and the one key that may sign them. -#}
-{%- from "metalk8s/map.jinja" import metalk8s with context %}
+{#-
+  The package manager of this host knows the repositories of the medium, and the keys that may sign them: the medium's
+  own, and of packages that came from elsewhere also their makers'.
+-#}
+{%- from "metalk8s/map.jinja" import metalk8s, versions with context %}
 {%- if metalk8s.repo.local_mode %}
 
 include:
@@ -14,6 +17,22 @@ Install the key of the repositories:
     - group: root
     - mode: '0644'
     - makedirs: true
+
+{%- for name in versions.repositories.get(metalk8s.repo.folder, []) %}
+{%- for path in versions.get("keys", {}).get(name, []) %}
+{%- set file = path.split("/") | last %}
+Install {{ file }}:
+  file.managed:
+    - name: {{ metalk8s.repo.keys }}/{{ file }}
+    - source: salt://metalk8s/repo/files/{{ file }}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: true
+    - require_in:
+      - test: Repositories are configured
+{%- endfor %}
+{%- endfor %}
 
 {%- for path, template in metalk8s.repo.files | dictsort %}
 Configure {{ path }}:
