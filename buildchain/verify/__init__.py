@@ -21,6 +21,7 @@ from buildchain.verify import (
     listing,
     medium,
     packages,
+    redhat,
     registry,
     report,
     signature,
@@ -77,6 +78,7 @@ def judge(
         authority, judgements, signature_faults = vouching.result()
         known = next((each.signer for each in judgements if each.verdict in _KNOWN), None)
         faults += packages.judge(contents, authority.read_clearsigned, known)
+        faults += redhat.judge(contents, authority.judge, known)
     more, notes = _judge_contents(contents)
     if found.whole is not None:
         outer, outer_notes = beside.judge(found.sums, path.name, whole)

@@ -23,7 +23,7 @@ Install the key of the repositories:
 {%- set file = path.split("/") | last %}
 Install {{ file }}:
   file.managed:
-    - name: {{ metalk8s.repo.keys }}/{{ file }}
+    - name: {{ metalk8s.repo.key_directory }}/{{ file }}
     - source: salt://metalk8s/repo/files/{{ file }}
     - user: root
     - group: root
