@@ -54,8 +54,9 @@ def site() -> Iterator[Site]:
     ):
         tools.add(Rpm("hello", architecture="x86_64", requires=["lib"]), Rpm("lib", epoch=2), Rpm("unused"))
         tools.publish()
-        variables = {"DEBIAN_MIRROR": upstream.mirror.url, "TOOLS_MIRROR": tools.url, "NO_PROXY": "*"}
-        first = conftest.clone(directory / "first", user=user, **variables)
+        first = conftest.clone(
+            directory / "first", user=user, DEBIAN_MIRROR=upstream.mirror.url, TOOLS_MIRROR=tools.url, NO_PROXY="*"
+        )
         _write(first, home, upstream.key, tools)
         assert "lib:noarch: absent -> 2:1.0-1.el9" in first.doit("lock")
         author = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
@@ -95,7 +96,7 @@ def _other(first: conftest.Checkout, directory: pathlib.Path) -> conftest.Checko
         (programs / name).write_text("#!/bin/sh\nexit 99\n")
         (programs / name).chmod(0o755)
     safe = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
-    argv = ["git", "clone", "--quiet", f"file://{first.root}", directory / "checkout"]
+    argv = ["git", "clone", "--quiet", f"file://{first.root}", str(directory / "checkout")]
     subprocess.run(argv, check=True, env={**os.environ, **safe})
     (directory / "home").mkdir()
     changed = {

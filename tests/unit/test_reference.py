@@ -39,7 +39,17 @@ def _keys(schema: object) -> Iterator[str]:
             yield from _keys(value)
 
 
-@pytest.mark.parametrize("name", ["distribution", "image", "build", "maintainer-scripts", "exclusions"])
+SCHEMAS = [
+    "base",
+    "build",
+    "distribution",
+    "exclusions",
+    "image",
+    "maintainer-scripts",
+]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
 def test_every_key_of_a_schema_stands_in_its_page(name: str) -> None:
     text = (ROOT / f"buildchain/schemas/{name}.schema.json").read_text(encoding="utf-8")
     keys = set(_keys(json.loads(text)))
