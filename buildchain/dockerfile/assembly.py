@@ -82,7 +82,7 @@ def identity(wanted: recipe.Recipe, bases: Mapping[str, str]) -> str:
 @functools.cache
 def _own_code() -> list[str]:
     package = pathlib.Path(__file__).parents[1]
-    modules = [package / "compression.py", package / "oci.py", package / "rootfs" / "tar.py"]
+    modules = [package / "compression.py", package / "oci.py", package / "tar.py"]
     found = sorted([*modules, *package.glob("dockerfile/*.py"), *package.glob("engine/*.py")])
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in found]
 
