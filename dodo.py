@@ -1,6 +1,7 @@
 """The tasks of the buildchain, for doit."""
 
 from buildchain.tasks import context
+from buildchain.tasks.building import task__build_deb_packages, task__build_rpm_packages, task__builder
 from buildchain.tasks.images import task__bootstrap_images, task_images
 from buildchain.tasks.iso import (
     task__build_root,

@@ -37,7 +37,8 @@ class Archive:
 class Repository:
     """A package repository on the medium; one of RPMs names the `distribution` it is for.
 
-    `base` is what its hosts hold already; None if it shall hold all that its packages need.
+    `base` is what its hosts hold already; None if it shall hold all that its packages need. `builds` are packages of it
+    that are made here, by recipe.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Repository:
     packages: tuple[str, ...]
     distribution: str = ""
     base: bases.Base | None = None
+    builds: tuple[str, ...] = ()
 
     @property
     def type(self) -> str:
@@ -85,6 +87,8 @@ class Manifest:
     archives: Mapping[str, Archive]
     repositories: tuple[Repository, ...]
     image_archives: tuple[str, ...]
+    builder_archives: tuple[str, ...]
+    """Where the tools come from that build the packages of `builds`."""
     images: tuple[ImageSpec, ...]
 
 
@@ -104,6 +108,7 @@ def load(path: pathlib.Path) -> Manifest:
         archives={name: _archive(name, row, path.parent) for name, row in value["archives"].items()},
         repositories=tuple(_repository(name, row, known) for name, row in sorted(value["repositories"].items())),
         image_archives=tuple(value["images"]["archives"]),
+        builder_archives=tuple(value.get("builder", {}).get("archives", ())),
         images=tuple(
             ImageSpec(name, row["tag"], row.get("follows", ""), row.get("bootstraps", False))
             for name, row in sorted(value["images"]["ship"].items())
@@ -127,10 +132,11 @@ def _archive(name: str, row: Mapping[str, typing.Any], directory: pathlib.Path) 
 def _repository(name: str, row: Mapping[str, typing.Any], known: Mapping[str, bases.Base]) -> Repository:
     return Repository(
         name=name,
-        archives=tuple(row["archives"]),
+        archives=tuple(row.get("archives", ())),
         architecture=row.get("architecture", DEFAULT_ARCHITECTURE),
         bootstraps=row.get("bootstraps", False),
-        packages=tuple(sorted(row["packages"])),
+        packages=tuple(sorted(row.get("packages", ()))),
+        builds=tuple(sorted(row.get("builds", ()))),
         distribution=row.get("distribution", ""),
         base=known[row["base"]] if "base" in row else None,
     )
@@ -146,10 +152,14 @@ def _dangling(loaded: document.Document, directory: pathlib.Path) -> Iterator[tu
     """References to archives and files that do not exist, or to archives of the wrong type."""
     known = loaded.value["archives"]
     uses: list[tuple[document.Place, list[str], str]] = [
-        (("repositories", name, "archives"), row["archives"], RPM if "distribution" in row else DEB)
+        (("repositories", name, "archives"), row.get("archives", []), RPM if "distribution" in row else DEB)
         for name, row in loaded.value["repositories"].items()
     ]
-    uses.append((("images", "archives"), loaded.value["images"]["archives"], DEB))
+    uses += [
+        ((place, "archives"), loaded.value[place]["archives"], DEB)
+        for place in ("builder", "images")
+        if place in loaded.value
+    ]
     for place, names, wanted in uses:
         for index, name in enumerate(names):
             if name not in known:

@@ -131,8 +131,9 @@ def _key_link(path: str) -> tree.Link:
 def _package_versions(family: str, locked: lock.Lock, names: Sequence[str]) -> dict[str, dict[str, str]]:
     """Versions of what was asked for by name; what came along as a dependency is the package manager's business."""
     found: dict[str, set[str]] = collections.defaultdict(set)
+    sets = {each.name: each for each in locked.sets}
     for name in names:
-        chosen = locked.set(f"repository {name}")
+        chosen = sets.get(f"repository {name}", lock.PackageSet("", "", (), ()))  # none: it holds what is built here
         for package in chosen.packages:
             if package.name in chosen.requested:
                 found[package.name].add(package.version)

@@ -20,6 +20,9 @@ MAX_TIMEOUT_S = 3600
 PROVIDERS = ("virtualbox", "libvirt", "docker")
 """What the Vagrantfile can make machines with."""
 
+BUILDERS = ("auto", "namespace", "chroot", "docker")
+"""Where the executor can run the steps that build packages."""
+
 DEVELOPMENT_KEY = "packages/keys/development/secret.asc"
 
 _UP_ARGUMENTS = "--provision --no-destroy-on-error --parallel"
@@ -64,6 +67,8 @@ class Settings:
     vagrant_up_args: tuple[str, ...]
     """All arguments of `vagrant up` but machines' names; `--provider` is among them."""
     vagrant_snapshot_name: str
+    builder: str
+    """Where own packages are built: one of `BUILDERS`."""
 
 
 def load(root: pathlib.Path, environment: Mapping[str, str]) -> Settings:
@@ -103,6 +108,7 @@ def load(root: pathlib.Path, environment: Mapping[str, str]) -> Settings:
         vagrant_snapshot_name=reader.matching(
             "VAGRANT_SNAPSHOT_NAME", "auto_generated", r"[A-Za-z0-9_][A-Za-z0-9._-]*"
         ),
+        builder=reader.choice("BUILDER", BUILDERS),
     )
     problems = reader.problems + _replaced(environment)
     if problems:

@@ -10,7 +10,7 @@ The repository is a flat one (sources.list(5): the suite is `./`), because the f
 `dists/SUITE/COMPONENT/binary-ARCH/by-hash/SHA256`, are too deep for ISO-9660.
 """
 
-from buildchain.deb._index import index, index_text, pool_path
+from buildchain.deb._index import index, index_text, own, pool_path
 from buildchain.deb._resolve import Apt, Source, open_apt, resolve, resolve_all
 
-__all__ = ["Apt", "Source", "index", "index_text", "open_apt", "pool_path", "resolve", "resolve_all"]
+__all__ = ["Apt", "Source", "index", "index_text", "open_apt", "own", "pool_path", "resolve", "resolve_all"]

@@ -1,5 +1,6 @@
 """Write the indexes of a flat repository: a function of the packages, the key and a date."""
 
+import dataclasses
 import datetime
 import email.utils
 import pathlib
@@ -51,6 +52,23 @@ def index_text(packages: Iterable[lock.Package], source: store.Store) -> bytes:
         )
         stanzas.append(_control(package, source).rstrip("\n") + "\n" + "\n".join(fields) + "\n")
     return "\n".join(stanzas).encode()
+
+
+def own(name: str, content: digest.Descriptor, source: store.Store) -> lock.Package:
+    """A DEB of the store that no archive has, as `index` wants it; `name` is that of its file.
+
+    Raises:
+        BuildchainError: its control file cannot be read.
+    """
+    from debian import deb822
+
+    unread = lock.Package(name, "", "", "", "", name, content)
+    fields = deb822.Deb822(_control(unread, source))
+    package = fields["Package"]
+    origin = fields.get("Source", package).split(" ")[0]
+    return dataclasses.replace(
+        unread, name=package, architecture=fields["Architecture"], version=fields["Version"], source=origin
+    )
 
 
 def pool_path(package: lock.Package) -> str:

@@ -27,11 +27,10 @@ hides: the clock, the kernel, and the number of processors.
 """
 
 from buildchain.executor._action import DIRECTORY, ENVIRONMENT, PLATFORM, Action, Executor, Result
-from buildchain.executor._choice import BUILDERS, choose
+from buildchain.executor._choice import choose
 from buildchain.executor._results import recall
 
 __all__ = [
-    "BUILDERS",
     "DIRECTORY",
     "ENVIRONMENT",
     "PLATFORM",

@@ -6,9 +6,6 @@ import pathlib
 from buildchain import errors, store
 from buildchain.executor import _action, _docker, _local, _results
 
-BUILDERS = ("auto", "namespace", "chroot", "docker")
-"""Values of the setting BUILDER."""
-
 _NO_NAMESPACE = "this machine refuses user namespaces"
 _HINT = "Run as root, or start a Docker-compatible engine and set BUILDER=docker in .env."
 
@@ -23,7 +20,7 @@ def choose(
     """The executor of this machine, with the results of the store before it.
 
     Arguments:
-        builder: one of BUILDERS; `auto` is a user namespace, else chroot if we are root; never an engine unasked.
+        builder: one of `settings.BUILDERS`; `auto` is a user namespace, else chroot if we are root, never an engine.
         scratch: a folder for unpacked roots; not on a file system mounted noexec.
         logs:    a folder that keeps the logs of failed steps.
         client:  the command line of the engine's client, for `docker`.

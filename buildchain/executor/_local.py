@@ -20,6 +20,9 @@ _NAME = "{ hostname build || echo build > /proc/sys/kernel/hostname; } 2>/dev/nu
 PROBE = f"{_NAME} && mount -n -t proc proc /proc && mount -n -t tmpfs tmpfs /tmp && mount -n --bind /dev/null /dev/zero"
 """Everything below that a host may refuse."""
 
+_MAX_SHOWN = 100
+"""Characters of a command line in a message; the log has the rest."""
+
 _DEVICES = "null zero full random urandom"
 
 _ENTER = f"""\
@@ -99,9 +102,11 @@ def failure(action: _action.Action, error: errors.ToolError, output: bytes, logs
     logs.mkdir(parents=True, exist_ok=True)
     kept = logs / f"{action.name.replace('/', '-').replace(' ', '-')}.log"
     kept.write_bytes(output or error.output.encode())
-    why = f"failed with exit code {error.exit_code}: {' '.join(action.argv)}"
+    program = " ".join(action.argv)
+    program = program if len(program) <= _MAX_SHOWN else f"{program[:_MAX_SHOWN].splitlines()[0]} …"
+    why = f"failed with exit code {error.exit_code}: {program}"
     if error.exit_code in (124, 137):  # timeout(1): with its own and with SIGKILL
-        why = f"did not end within {action.seconds} seconds: {' '.join(action.argv)}"
+        why = f"did not end within {action.seconds} seconds: {program}"
     text = output.decode(errors="replace") or error.output
     return errors.ToolError((action.name,), why, f"Its log is {kept}.", exit_code=error.exit_code, output=text)
 

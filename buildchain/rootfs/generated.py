@@ -58,13 +58,13 @@ def status(packages: Iterable[package.Package], contents: spool.Spool) -> Iterat
     for each in packages:
         origin = f"generated from {each.origin}"
         path = f"{STATUS_DIRECTORY}/{each.locked.name}"
-        yield file(path, _stanza(each.control).encode(), each.built, origin, contents)
+        yield file(path, stanza(each.control).encode(), each.built, origin, contents)
         shipped = {entry.path for entry in each.entries}
         sums = "".join(f"{line}\n" for line in each.md5sums.splitlines() if _path(line) in shipped)
         yield file(f"{path}.md5sums", sums.encode(), each.built, origin, contents)
 
 
-def _stanza(control: str) -> str:
+def stanza(control: str) -> str:
     """The control file as dpkg records it: with a status after the name."""
     head, _, rest = control.strip().partition("\n")
     return f"{head}\nStatus: install ok installed\n{rest}\n"

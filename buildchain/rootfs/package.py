@@ -69,6 +69,16 @@ def read(
         )
 
 
+def read_control(locked: lock.Package, source: store.Store) -> Mapping[str, bytes]:
+    """The files of a package's control archive, by name.
+
+    Raises:
+        BuildchainError: the file is not a package or is damaged.
+    """
+    with source.open(locked.content.digest) as stream, debfile.explained(locked):
+        return dict(debfile.control_files(debfile.unpacked(stream, debfile.members(stream), "control.tar")))
+
+
 def read_file(locked: lock.Package, source: store.Store, path: str) -> bytes:
     """One file of a package, which is text; empty if there is none, or none of a text's size.
 

@@ -8,7 +8,21 @@ import os
 import pathlib
 from collections.abc import Mapping
 
-from buildchain import document, errors, fetch, image, lock, manifest, settings, signing, source, store, version
+from buildchain import (
+    builder,
+    document,
+    errors,
+    executor,
+    fetch,
+    image,
+    lock,
+    manifest,
+    settings,
+    signing,
+    source,
+    store,
+    version,
+)
 from buildchain.tasks import action
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -28,12 +42,19 @@ def load() -> "Context":
     with contextlib.suppress(OSError):
         document.recall(DOCUMENTS.read_bytes())
     wanted = manifest.load(ROOT / manifest.FILE_NAME)
+    release = version.load(ROOT / version.FILE_NAME)
     return Context(
         settings=loaded,
-        version=version.load(ROOT / version.FILE_NAME),
+        version=release,
+        recipes=_recipes(wanted, release),
         manifest=wanted,
         chains={each.name: image.load_chain(ROOT / "images", each.name) for each in wanted.images},
     )
+
+
+def _recipes(wanted: manifest.Manifest, release: version.Version) -> dict[str, builder.recipe.Recipe]:
+    names = sorted({name for repository in wanted.repositories for name in repository.builds})
+    return {name: builder.recipe.load(ROOT / "packages", name, str(release)) for name in names}
 
 
 def remember() -> None:
@@ -53,6 +74,8 @@ class Context:
     manifest: manifest.Manifest
     chains: Mapping[str, tuple[image.Recipe, ...]]
     """By image name: the recipes of its layers, the lowest first."""
+    recipes: Mapping[str, builder.recipe.Recipe] = dataclasses.field(default_factory=dict)
+    """The packages that are built here, by name."""
 
     @property
     def store(self) -> store.Store:
@@ -109,13 +132,44 @@ class Context:
                 base=each.base.word if each.base else "",
             )
             for each in self.manifest.repositories
+            if each.packages
         ]
         images = {
             image.request(chain[: index + 1], self.manifest.image_archives)
             for chain in self.chains.values()
             for index in range(len(chain))
         }
-        return sorted([*repositories, *images])
+        return sorted({*repositories, *images, *self.rooms.values()})
+
+    @functools.cached_property
+    def tools(self) -> builder.recipe.Tools:
+        """What rooms hold."""
+        return builder.recipe.load_tools(self.settings.root / "packages" / builder.recipe.TOOLS)
+
+    @functools.cached_property
+    def rooms(self) -> dict[tuple[str, str], lock.Request]:
+        """By recipe and family: what its room wants."""
+        archives = self.manifest.builder_archives
+        wanted = [
+            (name, manifest.FAMILIES[repository.type])
+            for repository in self.manifest.repositories
+            for name in repository.builds
+        ]
+        return {(name, family): self.recipes[name].request(family, self.tools, archives) for name, family in wanted}
+
+    @functools.cached_property
+    def shipped(self) -> list[lock.Package]:
+        """The locked packages of repositories and images; those of rooms stay here."""
+        rooms = {request.name for request in self.rooms.values()}
+        return sorted({package for each in self.locked.sets if each.name not in rooms for package in each.packages})
+
+    @functools.cached_property
+    def room(self) -> executor.Executor:
+        """Who runs the steps that build packages; a BuildchainError if this machine cannot."""
+        engine = os.environ.get("DOCKER_HOST")
+        client = ("docker", "--host", engine) if engine else ("docker",)
+        folder = self.build_root / "packages"
+        return executor.choose(self.settings.builder, self.store, folder / "rooms", folder / "logs", client)
 
     @functools.cached_property
     def source(self) -> source.Source:

@@ -5,7 +5,7 @@ import typing
 from collections.abc import Iterator
 
 from buildchain import deb, licences, lock, manifest, rpm, signing, tree
-from buildchain.tasks import action, context, fragment
+from buildchain.tasks import action, building, context, fragment
 
 
 def task_packaging() -> Iterator[action.Task]:
@@ -50,10 +50,10 @@ def _repository_task(here: context.Context, repository: manifest.Repository) -> 
         here,
         _fragment_name(repository),
         lambda: _index(here, repository).moved_to(repository.folder),
-        identity=[here.key_identity, _locked(here, repository)],
+        identity=[here.key_identity, _identity(here, repository)],
         verb=f"INDEX {repository.type.upper()}",
         subject=here.staged_root / repository.folder,
-        file_dep=_keys(here, repository),
+        file_dep=[*_keys(here, repository), *_built(here, repository)],
         task_dep=["_pull"],
     )
     return {"name": repository.full_name, "doc": f"Index the repository {repository.full_name}.", **task}
@@ -75,21 +75,34 @@ def _are_licences_known(here: context.Context) -> bool:
     return len(licences.known(packages, here.store)) == len(packages)
 
 
-def _locked(here: context.Context, repository: manifest.Repository) -> object:
+def _built(here: context.Context, repository: manifest.Repository) -> list[pathlib.Path]:
+    """The fragments of the packages that are built for a repository."""
+    part = building.deb_fragment if repository.type == manifest.DEB else building.rpm_fragment
+    return [here.fragment(part(name)) for name in repository.builds]
+
+
+def _identity(here: context.Context, repository: manifest.Repository) -> object:
     if not here.is_locked:
         return None
-    chosen = here.locked.set(f"repository {repository.full_name}")
-    return chosen, here.locked.date_of(chosen.packages)
+    return repository, _pulled(here, repository), _date(here, repository)
+
+
+def _pulled(here: context.Context, repository: manifest.Repository) -> tuple[lock.Package, ...]:
+    return here.locked.set(f"repository {repository.full_name}").packages if repository.packages else ()
+
+
+def _date(here: context.Context, repository: manifest.Repository) -> int:
+    """The newest index that a repository owes something to."""
+    dates = [building.epoch(here, name, manifest.FAMILIES[repository.type]) for name in repository.builds]
+    return max([here.locked.date_of(_pulled(here, repository)), *dates])
 
 
 def _index(here: context.Context, repository: manifest.Repository) -> tree.Tree:
-    chosen: lock.PackageSet = here.locked.set(f"repository {repository.full_name}")
-    epoch = here.locked.date_of(chosen.packages)
+    pulled, epoch, name = _pulled(here, repository), _date(here, repository), repository.full_name
     with signing.open_signer(here.signing_source) as signer:
         if repository.type == manifest.RPM:
             keys = [path.read_bytes() for path in _keys(here, repository)]
-            name = repository.full_name
-            return rpm.index(chosen.packages, here.store, name=name, epoch=epoch, signer=signer, keys=keys)
-        return deb.index(
-            chosen.packages, here.store, name=repository.name, label="MetalK8s", epoch=epoch, signer=signer
-        )
+            built = [each for made in repository.builds for each in building.built_rpms(here, made, signer)]
+            return rpm.index([*pulled, *built], here.store, name=name, epoch=epoch, signer=signer, keys=keys)
+        built = [each for made in repository.builds for each in building.built_debs(here, made)]
+        return deb.index([*pulled, *built], here.store, name=name, label="MetalK8s", epoch=epoch, signer=signer)

@@ -33,6 +33,7 @@ RINGS = {
     "store": 2,
     "tar": 2,
     "templates": 2,
+    "builder": 3,
     "deb": 3,
     "dockerfile": 3,
     "documentation": 3,

@@ -105,11 +105,11 @@ def _timeline(tasks: Rows) -> list[dict[str, typing.Any]]:
 
 
 def _packages(here: context.Context) -> list[dict[str, typing.Any]]:
-    packages = here.locked.packages()
+    packages = here.shipped
     known = licences.known(packages, here.store)
     shippers: dict[lock.Package, list[str]] = {}
     for each in here.locked.sets:
-        for package in each.packages:
+        for package in set(each.packages).intersection(packages):
             shippers.setdefault(package, []).append(each.name)
     return [
         {

@@ -1,0 +1,96 @@
+# sos plugin: the state of MetalK8s on this node. Python 3.9 and later, sos 4.
+"""Plugin `metalk8s`."""
+
+from sos.report.plugins import DebianPlugin, Plugin, PluginOpt, RedHatPlugin, UbuntuPlugin
+
+ADMIN = "/etc/kubernetes/admin.conf"
+
+CLUSTER_WIDE = (
+    "namespaces",
+    "nodes",
+    "persistentvolumes",
+    "storageclasses",
+    "customresourcedefinitions",
+    "clusterroles",
+    "clusterrolebindings",
+)
+NAMESPACED = (
+    "configmaps",
+    "daemonsets",
+    "deployments",
+    "endpoints",
+    "events",
+    "ingresses",
+    "jobs",
+    "pods",
+    "services",
+    "statefulsets",
+)
+
+
+class MetalK8s(Plugin, RedHatPlugin, DebianPlugin, UbuntuPlugin):
+    """What MetalK8s installed and runs; never a secret, a key or a token."""
+
+    short_desc = "MetalK8s"
+    plugin_name = "metalk8s"
+    profiles = ("container", "kubernetes")
+    files = ("/etc/metalk8s", "/etc/kubernetes", ADMIN)
+
+    option_list = [  # noqa: RUF012 - sos wants a list
+        PluginOpt("all", default=False, desc="also describe every pod and collect its log"),
+        PluginOpt("last", default="500", desc="lines of each pod's log", val_type=str),
+    ]
+
+    def setup(self):
+        """Collect files, units and, on a control plane node, the cluster's objects."""
+        self.add_forbidden_path(
+            [
+                "/etc/kubernetes/pki/*.key",
+                "/etc/kubernetes/pki/*/*.key",
+                "/etc/kubernetes/*.conf",
+                "/etc/metalk8s/pki",
+                "/etc/metalk8s/crypt",
+            ]
+        )
+        self.add_copy_spec(
+            [
+                "/etc/metalk8s",
+                "/etc/kubernetes",
+                "/etc/systemd/system/kubelet.service.d",
+                "/var/lib/metalk8s/repositories/conf.d",
+                "/var/lib/kubelet/config.yaml",
+                "/srv/scality/*/product.txt",
+                "/var/log/metalk8s",
+                "/var/log/pods/kube-system_*/*/*.log",
+                "/var/log/pods/metalk8s-*/*/*.log",
+            ]
+        )
+        for unit in ("kubelet", "metalk8s-repositories"):
+            self.add_journal(units=unit)
+            self.add_cmd_output("systemctl cat %s" % unit)
+        self.add_cmd_output(["findmnt --types iso9660", "ls -l /srv/scality", "sha256sum /srv/scality/*/SHA256SUMS"])
+        if self.path_exists(ADMIN):
+            self._collect_cluster()
+
+    def _collect_cluster(self):
+        kubectl = "kubectl --kubeconfig=%s" % ADMIN
+        self.add_cmd_output(["%s version" % kubectl, "%s cluster-info" % kubectl, "%s top nodes" % kubectl])
+        for kind in CLUSTER_WIDE:
+            self.add_cmd_output("%s get %s -o yaml" % (kubectl, kind), subdir="cluster")
+        for kind in NAMESPACED:
+            self.add_cmd_output("%s get %s --all-namespaces -o wide" % (kubectl, kind), subdir="cluster")
+        if self.get_option("all"):
+            self._collect_pods(kubectl)
+
+    def _collect_pods(self, kubectl):
+        columns = "--no-headers -o custom-columns=:metadata.namespace,:metadata.name"
+        listed = self.collect_cmd_output("%s get pods --all-namespaces %s" % (kubectl, columns), subdir="pods")
+        if listed["status"] != 0:
+            return
+        for line in listed["output"].splitlines():
+            words = line.split()
+            if len(words) == 2:
+                where = "--namespace=%s %s" % tuple(words)
+                lines = self.get_option("last")
+                self.add_cmd_output("%s describe pod %s" % (kubectl, where), subdir="pods")
+                self.add_cmd_output("%s logs --all-containers --tail=%s %s" % (kubectl, lines, where), subdir="pods")
