@@ -14,18 +14,7 @@ CLUSTER_WIDE = (
     "clusterroles",
     "clusterrolebindings",
 )
-NAMESPACED = (
-    "configmaps",
-    "daemonsets",
-    "deployments",
-    "endpoints",
-    "events",
-    "ingresses",
-    "jobs",
-    "pods",
-    "services",
-    "statefulsets",
-)
+NAMESPACED = ("configmaps", "daemonsets", "deployments", "endpoints", "events", "ingresses", "jobs", "pods", "services", "statefulsets")
 
 
 class MetalK8s(Plugin, RedHatPlugin, DebianPlugin, UbuntuPlugin):
