@@ -188,13 +188,13 @@ class _Reader:
         except ValueError as error:
             self.problems.append((name, f"cannot be cut into words: {str(error).lower()}"))
             return ()
-        named = re.findall(r"(?:^|\0)--provider[=\0]([^\0]*)", "\0".join(words))
+        named = re.findall(r"(?:^|\0)--provider(?:[=\0]([^\0]*)|$)", "\0".join(words))
         self.problems += [
             (name, f"names the provider {each!r}, VAGRANT_PROVIDER is {provider!r}")
             for each in named
             if each != provider
         ]
-        return tuple(words) if "--provider" in words or named else (*words, "--provider", provider)
+        return tuple(words) if named else (*words, "--provider", provider)
 
     def number(self, name: str, at_least: int, at_most: int) -> int | None:
         text = self.environment.get(name)

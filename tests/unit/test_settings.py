@@ -106,6 +106,7 @@ def test_all_mistakes_at_once(root: pathlib.Path) -> None:
         ("VAGRANT_UP_ARGS", "--provision 'node1", "cannot be cut into words: no closing quotation"),
         ("VAGRANT_UP_ARGS", "--provider libvirt", "names the provider 'libvirt', VAGRANT_PROVIDER is 'virtualbox'"),
         ("VAGRANT_UP_ARGS", "--provider=docker", "names the provider 'docker', VAGRANT_PROVIDER is 'virtualbox'"),
+        ("VAGRANT_UP_ARGS", "--provision --provider", "names the provider '', VAGRANT_PROVIDER is 'virtualbox'"),
         ("VAGRANT_SNAPSHOT_NAME", "--force", "does not match"),
         ("GIT_BIN", "/opt/no/git", "/opt/no/git is not a program"),
         ("GIT_BIN", "./packages", "./packages is not a program"),
