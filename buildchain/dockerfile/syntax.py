@@ -53,7 +53,7 @@ class Instruction:
         """What a COPY or ADD takes from the context."""
         try:
             words = json.loads(self.rest) if self.rest.startswith("[") else shlex.split(self.rest)
-        except ValueError:
+        except (ValueError, RecursionError):
             words = self.rest.split()
         return [str(word) for word in words[:-1]]
 

@@ -37,7 +37,7 @@ _VERSIONS = re.compile(r"\bversions\.images(?:\.(?:get\(\s*)?|\[\s*)(?P<quote>[\
 _METHODS = {"get", "items", "keys", "values"}
 _SCALAR = r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|(?:\{\{.*?\}\}|\{%.*?%\}|\$\{[^}]*\}|[^\s\"'#,{}\[\]])+"
 _VALUE = re.compile(
-    rf"(?:^|[\s,{{\[\"'-])(?P<key>[\w.-]*image)[\"']?\s*(?P<sign>[:=])\s*(?P<value>{_SCALAR})", re.IGNORECASE
+    rf"(?:^|[\s,{{\[\"'-])(?P<key>[\w.-]{{0,64}}image)[\"']?\s*(?P<sign>[:=])\s*(?P<value>{_SCALAR})", re.IGNORECASE
 )
 _FLOW = re.compile(r"\bimage[\"']?\s*:\s*\{(?!\{)(?P<rows>(?:\{\{.*?\}\}|[^{}])*)\}")
 _ROW = re.compile(rf"[\"']?(?P<key>\w+)[\"']?\s*:\s*(?P<value>{_SCALAR})")

@@ -11,7 +11,9 @@ import tarfile
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import hypothesis
 import pytest
+from hypothesis import strategies
 
 from buildchain import digest, dockerfile, engine, errors, store
 from buildchain.dockerfile import assembly, syntax
@@ -98,6 +100,38 @@ COPY --from=0 /a /
 def test_what_is_refused_in_a_dockerfile(text: str, line: int, problem: str) -> None:
     _, problems = syntax.parse(text, {})
     assert any(number == line and problem in why for number, why in problems), problems
+
+
+_WORDS = [
+    "FROM",
+    "from",
+    "a",
+    "AS x",
+    "COPY",
+    "--from=x",
+    "--from=0",
+    "RUN",
+    "ARG",
+    "$A",
+    "${A:-b}",
+    "[",
+    '"',
+    "\\",
+    "\n",
+    " ",
+    "#",
+]
+
+
+@hypothesis.given(strategies.lists(strategies.sampled_from(_WORDS)).map(" ".join))
+@hypothesis.settings(max_examples=100, deadline=None)
+def test_any_text_is_read_or_refused(text: str) -> None:
+    parsed, problems = syntax.parse(text, {})
+    if not problems:
+        known = {reference.name: "known" for reference in parsed.references()}
+        again, found = syntax.parse(parsed.rendered(known), {})
+        assert found == []
+        assert len(again.stages) == len(parsed.stages)
 
 
 # --- recipes ----------------------------------------------------------------------------------------------------------
