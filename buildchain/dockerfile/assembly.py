@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import pathlib
-import tarfile
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -114,7 +113,7 @@ def build(
         try:
             archive = saved.Archive(writer.stream)
             return _assemble(wanted, opened, source, archive, layers.State(epoch, contents), epoch)
-        except (layers.LayerError, ValueError, KeyError, TypeError, tarfile.TarError) as error:
+        except layers.LayerError as error:
             why = f"what the engine built cannot ship: {error}"
             raise errors.BuildchainError(wanted.source, why, "Change the step that makes it.") from error
 
@@ -244,7 +243,7 @@ def _assemble(
     base = opened[reference.name] if reference else None
     below = base.diff_ids if base else []
     if archive.diff_ids[: len(below)] != below:
-        raise ValueError("its lowest layers are not those of its base")
+        raise layers.LayerError("its lowest layers are not those of its base")
     for blob, diff_id in zip(base.layers if base else (), below, strict=True):
         with saved.open_layer(blob, source) as stream:
             _apply(state, stream, diff_id, is_kept=True)
@@ -276,7 +275,7 @@ def _steps(
 ) -> Iterator[_Step]:
     """The instructions and what each really changed; what WORKDIR makes is part of the next step that changes files."""
     if len(history) != len(instructions):
-        raise ValueError("its history is not that of the Dockerfile")
+        raise layers.LayerError("its history is not that of the Dockerfile")
     before = dict(state.nodes)
     for index, (instruction, row) in enumerate(zip(instructions, history, strict=True)):
         if not row.get("empty_layer"):
@@ -294,13 +293,13 @@ def _steps(
         else:
             yield _Step(instruction, None)
     if number != len(archive.diff_ids):
-        raise ValueError("it has more layers than its history")
+        raise layers.LayerError("it has more layers than its history")
 
 
 def _apply(state: layers.State, stream: saved.Checked, diff_id: str, *, is_kept: bool) -> None:
     state.apply(typing.cast(typing.BinaryIO, stream), is_kept=is_kept)
     if stream.finish() != diff_id:
-        raise ValueError(f"a layer is not {diff_id}")
+        raise layers.LayerError(f"a layer is not {diff_id}")
 
 
 def _layer(instruction: syntax.Instruction, members: Sequence[layers.Member], source: store.Store) -> Layer:

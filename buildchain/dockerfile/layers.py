@@ -8,10 +8,12 @@ does not count; so two engines make the same bytes.
 """
 
 import dataclasses
+import gzip
 import hashlib
 import posixpath
 import tarfile
 import typing
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 
 from buildchain import digest, tar
@@ -110,7 +112,7 @@ class State:
             with tarfile.open(fileobj=stream, mode="r|", errorlevel=2) as archive:
                 for member in archive:
                     self._member(archive, member, added, below, is_kept=is_kept)
-        except (tarfile.TarError, EOFError) as error:
+        except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError) as error:
             raise LayerError(f"is damaged: {error}") from error
         for path, node in sorted(added.items()):
             if node.kind is not tar.Kind.DIRECTORY or _is_no_directory(below, path):

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Mapping
 
 from buildchain import digest, errors, oci, store
+from buildchain.dockerfile import layers
 from buildchain.engine import loopback
 
 _GZIP = b"\x1f\x8b"
@@ -75,24 +76,26 @@ def _descriptor(row: Mapping[str, typing.Any]) -> digest.Descriptor:
 
 
 class Archive:
-    """What an engine saved: configuration and layers of one image.
-
-    Raises ValueError, KeyError or TarError where it is not such an archive.
-    """
+    """What an engine saved: configuration, digests of the unpacked layers, and the layers of one image."""
 
     def __init__(self, stream: typing.BinaryIO) -> None:
-        stream.seek(0)
-        self._archive = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115 - as open as its stream
-        (row,) = json.loads(self._read("manifest.json"))
-        self.config: Mapping[str, typing.Any] = json.loads(self._read(row["Config"]))
-        self._layers: list[str] = row["Layers"]
-        if len(self._layers) != len(self.diff_ids):
-            raise ValueError("as many layers as digests are wanted")
+        """Look into the archive.
 
-    @property
-    def diff_ids(self) -> list[str]:
-        """Digests of the layers, unpacked."""
-        return list(self.config["rootfs"].get("diff_ids") or ())
+        Raises:
+            LayerError: it is not what `docker save` writes.
+        """
+        stream.seek(0)
+        try:
+            self._archive = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115 - as open as its stream
+            (row,) = json.loads(self._read("manifest.json"))
+            self.config: Mapping[str, typing.Any] = json.loads(self._read(row["Config"]))
+            self.architecture = str(self.config["architecture"])
+            self.diff_ids = [str(each) for each in self.config["rootfs"].get("diff_ids") or ()]
+            self._layers = [str(each) for each in row["Layers"]]
+        except (ValueError, KeyError, TypeError, AttributeError, tarfile.TarError) as error:
+            raise layers.LayerError(f"it is not a saved image: {error}") from error
+        if len(self._layers) != len(self.diff_ids):
+            raise layers.LayerError("it has not as many layers as digests")
 
     def layer(self, number: int) -> "Checked":
         """A layer, unpacked, as a stream that knows its digest."""
@@ -104,7 +107,7 @@ class Archive:
     def _extract(self, name: str) -> typing.IO[bytes]:
         found = self._archive.extractfile(name)
         if found is None:
-            raise ValueError(f"{name} is not a file")
+            raise layers.LayerError(f"{name} is not a file")
         return found
 
 
