@@ -43,8 +43,13 @@ class Package:
 
     def dependencies(self) -> tuple[str, ...]:
         """Names of all packages that this one depends on, alternatives included (deb-control(5))."""
-        found = re.findall(r"^(?:Pre-)?Depends:((?:.*\n[ \t])*.*)$", self.control, re.MULTILINE)
-        return tuple(re.findall(r"(?:^|[,|])\s*([a-z0-9][a-z0-9+.-]+)", ",".join(found)))
+        return dependencies(self.control)
+
+
+def dependencies(control: str) -> tuple[str, ...]:
+    """Names of all packages that a control file depends on, alternatives included (deb-control(5))."""
+    found = re.findall(r"^(?:Pre-)?Depends:((?:.*\n[ \t])*.*)$", control, re.MULTILINE)
+    return tuple(re.findall(r"(?:^|[,|])\s*([a-z0-9][a-z0-9+.-]+)", ",".join(found)))
 
 
 def read(

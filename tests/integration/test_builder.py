@@ -1,0 +1,279 @@
+"""The packages that are built here: the same bytes wherever they are built, checked, installed and run."""
+
+import dataclasses
+import io
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+import tarfile
+import tempfile
+import typing
+from collections.abc import Iterable
+
+import pytest
+from debian import debfile
+
+from buildchain import builder, deb, digest, errors, executor, fetch, lock, mirrors, signing, store, tree
+from buildchain.rootfs import package
+from buildchain.tasks import building, context, pull
+from scr_testing import docker
+
+ROOT = pathlib.Path(__file__).parents[2]
+RECIPES = pathlib.Path(__file__).parents[1] / "support" / "recipes"
+FAMILIES = (builder.recipe.DEBIAN, builder.recipe.REDHAT)
+EPOCH = 1_700_000_000
+LINT = (ROOT / "packages/rpmlint.toml").read_bytes()
+
+pytestmark = [pytest.mark.network, pytest.mark.tools("unshare", "tar")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Workshop:
+    """Rooms of both families, and who runs steps in them."""
+
+    here: context.Context
+    room: executor.Executor
+    rooms: dict[str, digest.Descriptor]
+
+    def steps(self, recipe: builder.recipe.Recipe) -> dict[str, executor.Action]:
+        """The steps that start from sources."""
+        kept = self.here.store
+        own = {name: kept.add_bytes(content) for name, content in recipe.files.items()}
+        own |= {name: kept.add_bytes(_made(self.here, name)) for name in recipe.made}
+        sources = tree.build(tree.File(name, content) for name, content in own.items())
+        return {
+            "deb": builder.steps.deb(recipe, self.rooms["debian"], sources, kept, epoch=EPOCH),
+            "srpm": builder.steps.srpm(
+                recipe, self.rooms["redhat"], sources, kept, epoch=EPOCH, held=self.held("redhat"), lint=LINT
+            ),
+        }
+
+    def rpm_step(self, recipe: builder.recipe.Recipe, packed: executor.Result) -> executor.Action:
+        """The step from SRPM to RPM."""
+        inputs = builder.steps.packages(packed)
+        held = self.held("redhat")
+        return builder.steps.rpm(
+            recipe, self.rooms["redhat"], inputs, self.here.store, epoch=EPOCH, held=held, lint=LINT
+        )
+
+    def held(self, family: str) -> tuple[lock.Package, ...]:
+        """The packages of a room."""
+        return self.here.locked.set(f"builder {family}").packages
+
+
+def _made(here: context.Context, name: str) -> bytes:
+    if name == "signing-key.asc":
+        with signing.open_signer(here.signing_source) as signer:
+            return signer.public_key()
+    return building._texts(here)[name].encode()
+
+
+@pytest.fixture(name="shop", scope="module")
+def _shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    here = context.load()
+    base = tmp_path_factory.mktemp("builder")
+    sets = {family: here.locked.set(f"builder {family}").packages for family in FAMILIES}
+    pull.pull_packages(here, sorted({each for held in sets.values() for each in held}))
+    rooms = {family: builder.room.layer(held, here.tools, here.store) for family, held in sets.items()}
+    room = executor.choose("namespace", here.store, base / "rooms", base / "logs")
+    return Workshop(here, room, rooms)
+
+
+RUN_ELSEWHERE = """\
+import os, pathlib, pickle, sys
+from buildchain import executor, store
+os.umask(0o077)
+base, builder = pathlib.Path(sys.argv[1]), sys.argv[2]
+room = executor.choose(builder, store.Store(base / "store"), base / "rooms", base / "logs")
+for action in pickle.loads((base / "actions").read_bytes()):
+    for path, content in room.run(action).outputs.items():
+        print(action.name, path, content.digest, content.size)
+"""
+
+
+def _elsewhere(prefix: list[str], way: str, actions: Iterable[executor.Action], kept: store.Store) -> list[str]:
+    """What another process leaves, with another user, umask, folder and store."""
+    with tempfile.TemporaryDirectory() as name:
+        base = pathlib.Path(name)
+        other = store.Store(base / "store")
+        for action in actions:
+            for content in [*action.root, *(file.content for file in action.inputs.files())]:
+                if not other.has(content):
+                    other.add_file(kept.path(content.digest))
+        (base / "actions").write_bytes(pickle.dumps(list(actions)))
+        for path in [base, *(each for each in base.rglob("*") if each.is_dir())]:
+            path.chmod(0o777)
+        argv = [*prefix, sys.executable, "-B", "-c", RUN_ELSEWHERE, str(base), way]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(base)}
+        done = subprocess.run(argv, capture_output=True, text=True, cwd=base, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+
+def _lines(actions: Iterable[executor.Action], results: Iterable[executor.Result]) -> list[str]:
+    return [
+        f"{action.name} {path} {content.digest} {content.size}"
+        for action, result in zip(actions, results, strict=True)
+        for path, content in result.outputs.items()
+    ]
+
+
+def _packages(lines: Iterable[str]) -> list[str]:
+    """Without what the checkers print, which may be how long they took."""
+    return [line for line in lines if " out/" in line]
+
+
+@pytest.mark.root
+@pytest.mark.tools("setpriv", "dockerd", "docker", "ip")
+def test_the_same_packages_whoever_builds_them(shop: Workshop, tmp_path: pathlib.Path) -> None:
+    recipe = shop.here.recipes["metalk8s-sosreport"]
+    actions = list(shop.steps(recipe).values())
+    first = [shop.room.run(action) for action in actions]
+    actions.append(shop.rpm_step(recipe, first[1]))
+    first.append(shop.room.run(actions[2]))
+    expected = _packages(_lines(actions, first))
+    assert [line.split()[2].rpartition("/")[2] for line in expected] == [
+        "metalk8s-sosreport_2.5.1~dev_all.deb",
+        "metalk8s-sosreport-2.5.1~dev-1.el9.src.rpm",
+        "metalk8s-sosreport-2.5.1~dev-1.el9.noarch.rpm",
+    ]
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    unable = ["setpriv", "--bounding-set=-sys_admin"]
+    assert _packages(_elsewhere(nobody, "namespace", actions, shop.here.store)) == expected
+    assert _packages(_elsewhere(unable, "auto", actions, shop.here.store)) == expected
+    with docker.dockerd() as client:
+        other = store.Store(tmp_path / "store")
+        for content in [*actions[2].root, *actions[0].root, *(f.content for a in actions for f in a.inputs.files())]:
+            other.add_file(shop.here.store.path(content.digest))
+        room = executor.choose("docker", other, tmp_path / "rooms", tmp_path / "logs", client.argv)
+        assert _packages(_lines(actions, map(room.run, actions))) == expected
+
+
+def test_what_a_recipe_requires_must_be_there(shop: Workshop) -> None:
+    recipe = shop.here.recipes["metalk8s-sosreport"]
+    spec = recipe.spec.replace(b"BuildRequires:  coreutils", b"BuildRequires:  coreutils > 99")
+    with pytest.raises(errors.ToolError, match=r"coreutils > 99 is needed by metalk8s-sosreport"):
+        shop.room.run(shop.steps(dataclasses.replace(recipe, spec=spec))["srpm"])
+    control = recipe.debian["control"].replace(b"debhelper-compat (= 13)", b"debhelper-compat (= 13), absent")
+    with pytest.raises(errors.ToolError, match=r"Unmet build dependencies: absent"):
+        shop.room.run(shop.steps(dataclasses.replace(recipe, debian={**recipe.debian, "control": control}))["deb"])
+
+
+def test_what_the_checkers_call_an_error_fails_the_build(shop: Workshop) -> None:
+    recipe = shop.here.recipes["metalk8s-sosreport"]
+    debian = {path: text for path, text in recipe.debian.items() if path != "copyright"}
+    with pytest.raises(errors.ToolError, match="E: metalk8s-sosreport: no-copyright-file"):
+        shop.room.run(shop.steps(dataclasses.replace(recipe, debian=debian))["deb"])
+    spec = recipe.spec.replace(
+        b"Summary:        sos plugins for MetalK8s", b"Summary:        sos\tplugins " + b"x" * 99
+    )
+    with pytest.raises(errors.ToolError, match="E: summary-too-long"):
+        shop.room.run(shop.steps(dataclasses.replace(recipe, spec=spec))["srpm"])
+
+
+SOS = """\
+dpkg --force-depends --install ./*.deb
+mkdir -p /etc/metalk8s/pki /etc/salt/pki/minion /etc/containerd /var/log/salt out /var/tmp
+echo 'apiVersion: metalk8s.scality.com/v1alpha3' > /etc/metalk8s/bootstrap.yaml
+echo SECRET > /etc/metalk8s/pki/ca.key
+echo SECRET > /etc/salt/pki/minion/minion.pem
+printf 'master: 10.0.0.1\\npassword: SECRET\\n' > /etc/salt/minion
+echo 'version = 2' > /etc/containerd/config.toml
+plugins=metalk8s,metalk8s_containerd,metalk8s_salt
+sos report --batch --quiet -o $plugins --name test --tmp-dir out --compression-type gzip
+mv out/sosreport-*.tar.gz report.tar.gz
+"""
+
+
+def test_sos_reports_with_the_installed_plugins(shop: Workshop) -> None:
+    here = shop.here
+    built = shop.room.run(shop.steps(here.recipes["metalk8s-sosreport"])["deb"])
+    packages = _closure(here, {"sosreport", "dash", "coreutils", "dpkg", "tar", "base-files", "base-passwd", "sed"})
+    layer = builder.room.layer(packages, here.tools, here.store)
+    step = executor.Action(
+        name="sos report",
+        argv=("sh", "-euc", SOS),
+        root=(layer,),
+        inputs=builder.steps.packages(built),
+        outputs=("report.tar.gz",),
+    )
+    result = shop.room.run(step)
+    with tarfile.open(fileobj=io.BytesIO(here.store.read(result.outputs["report.tar.gz"].digest))) as report:
+        members = {member.name.partition("/")[2]: member for member in report}
+        texts = {
+            name: typing.cast(typing.IO[bytes], report.extractfile(member)).read()
+            for name, member in members.items()
+            if member.isfile()
+        }
+    assert texts["etc/metalk8s/bootstrap.yaml"].startswith(b"apiVersion")
+    assert texts["etc/containerd/config.toml"] == b"version = 2\n"
+    assert texts["etc/salt/minion"] == b"master: 10.0.0.1\npassword: ********\n"
+    assert not [name for name, text in texts.items() if b"SECRET" in text]
+    ran = texts["sos_reports/sos.txt"].decode()
+    for plugin in ("metalk8s", "metalk8s_containerd", "metalk8s_salt"):
+        assert f"\n{plugin}\n" in ran
+
+
+def _closure(here: context.Context, names: set[str]) -> list[lock.Package]:
+    """Locked packages of the medium with all that they depend on."""
+    known = {each.name: each for each in here.locked.set("repository debian-12").packages}
+    pull.pull_packages(here, sorted(known.values()))
+    found: set[str] = set()
+    while waiting := names - found:
+        found |= waiting
+        for each in waiting & known.keys():
+            control = package.read_control(known[each], here.store)["control"].decode()
+            names |= set(package.dependencies(control)) & known.keys()
+    return sorted(known[name] for name in found & known.keys())
+
+
+def test_the_release_package_holds_the_key_and_the_sources(shop: Workshop) -> None:
+    here = shop.here
+    result = shop.room.run(shop.steps(here.recipes["metalk8s-release"])["deb"])
+    (file,) = builder.steps.packages(result).files()
+    with here.store.open(file.content.digest) as stream:
+        data = debfile.DebFile(fileobj=stream).data
+        key = data.get_content("./etc/apt/keyrings/metalk8s.asc")
+        sources = data.get_content("./etc/apt/sources.list.d/metalk8s.sources", encoding="utf-8")
+        assert {"./etc/apt/preferences.d/metalk8s"} <= set(data.tgz().getnames())
+    with signing.open_signer(here.signing_source) as signer:
+        assert key == signer.public_key()
+    assert sources == builder.configuration.apt_sources(
+        str(here.version), sorted(each.name for each in here.manifest.repositories)
+    )
+    assert "Signed-By: /etc/apt/keyrings/metalk8s.asc" in sources
+
+
+def test_a_program_in_c_from_a_source_package(shop: Workshop, tmp_path: pathlib.Path) -> None:
+    here, kept = shop.here, shop.here.store
+    recipe = builder.recipe.load(RECIPES, "tree", "0")
+    found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
+    fetch.pull([building._request(here, found, each) for each in recipe.pulled], kept, here.fetch_options)
+    archives = here.manifest.repositories[0].archives
+    request = recipe.request(builder.recipe.DEBIAN, here.tools, archives)
+    apt = deb.open_apt(
+        tmp_path,
+        [deb.Source(each, found.url(each)) for each in map(here.manifest.archives.get, archives) if each],
+        "amd64",
+    )
+    held = deb.resolve(apt, request).packages
+    pull.pull_packages(here, held)
+    layer = builder.room.layer(held, here.tools, kept)
+    sources = tree.build(tree.File(each.name, each.content) for each in recipe.pulled)
+    built = shop.room.run(builder.steps.deb(recipe, layer, sources, kept, epoch=EPOCH))
+    packed = shop.room.run(builder.steps.srpm(recipe, layer, sources, kept, epoch=EPOCH, held=held, lint=LINT))
+    inputs = builder.steps.packages(packed)
+    rpm = builder.steps.packages(
+        shop.room.run(builder.steps.rpm(recipe, layer, inputs, kept, epoch=EPOCH, held=held, lint=LINT))
+    )
+    debs = builder.steps.packages(built)
+    assert [file.path for file in rpm.files()] == ["tree-2.1.0-1.el9.x86_64.rpm"]
+    assert "tree_2.1.0-1_amd64.deb" in [file.path for file in debs.files()]
+    run = "dpkg -i ./tree_*.deb; tree --version > deb; rpm2cpio ./*.rpm | cpio -id; usr/bin/tree --version > rpm"
+    tried = shop.room.run(
+        executor.Action("tree runs", ("sh", "-euc", run), (layer,), tree.merge(debs, rpm), ("deb", "rpm"))
+    )
+    for content in tried.outputs.values():
+        assert kept.read(content.digest).startswith(b"tree v2.1.0")
