@@ -39,14 +39,7 @@ def _keys(schema: object) -> Iterator[str]:
             yield from _keys(value)
 
 
-SCHEMAS = [
-    "base",
-    "build",
-    "distribution",
-    "exclusions",
-    "image",
-    "maintainer-scripts",
-]
+SCHEMAS = sorted(path.name.removesuffix(".schema.json") for path in (ROOT / "buildchain/schemas").iterdir())
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

@@ -1,0 +1,252 @@
+"""Recipes of own packages, their rooms, their steps, and how a host uses the repositories."""
+
+import io
+import pathlib
+import tarfile
+import types
+
+import jinja2
+import pytest
+
+from buildchain import builder, digest, errors, executor, lock, store, tree
+from buildchain.rootfs import exclusions
+from tests.support import packages
+
+ROOT = pathlib.Path(__file__).parents[2]
+FOLDER = ROOT / "packages"
+EPOCH = 1_700_000_000
+ROOM = digest.Descriptor.of_bytes(b"room")
+
+TOOLS = builder.recipe.Tools(
+    families={"debian": ("debhelper", "dpkg-dev"), "redhat": ("rpm",)},
+    without=("gcc-12",),
+    exclude=(exclusions.Exclusion("/usr/share/doc", "nobody reads it"),),
+    alternatives={"/usr/bin/awk": "/usr/bin/mawk", "/usr/bin/cc": "/usr/bin/gcc"},
+)
+
+SPEC = """\
+Name: one
+Version: @@VERSION
+BuildRequires: make, python3-devel >= 3.9
+BuildRequires:  gcc
+"""
+
+CONTROL = """\
+Source: one
+Build-Depends: debhelper-compat (= 13), make | gmake,
+ libc6-dev (>= 2.36) [amd64]
+Build-Depends-Indep: gettext
+
+Package: one
+"""
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: pathlib.Path) -> pathlib.Path:
+    for path, text in {
+        "one.yaml": "families: [debian, redhat]\nfiles: [a.py]\nprovides: {python3-devel: python3-dev}\n",
+        "common/one/a.py": "@@VERSION\n",
+        "debian/one/control": CONTROL,
+        "debian/one/source/format": "3.0 (native)\n",
+        "redhat/one.spec": SPEC,
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    return tmp_path
+
+
+def _problem(folder: pathlib.Path, name: str = "one") -> str:
+    with pytest.raises(errors.ConfigError) as caught:
+        builder.recipe.load(folder, name, "1.2.3-dev")
+    return str(caught.value)
+
+
+def test_a_recipe_is_what_its_files_say(folder: pathlib.Path) -> None:
+    recipe = builder.recipe.load(folder, "one", "1.2.3-dev")
+    assert recipe.version == "1.2.3~dev"
+    assert recipe.files == {"a.py": b"@@VERSION\n"}
+    assert sorted(recipe.debian) == ["control", "source/format"]
+    assert b"Version: 1.2.3~dev\n" in recipe.spec
+    assert recipe.build_requires() == ("gcc", "make", "python3-devel")
+    assert recipe.build_depends() == ("gettext", "libc6-dev", "make")
+
+
+def test_what_a_room_wants(folder: pathlib.Path) -> None:
+    recipe = builder.recipe.load(folder, "one", "1")
+    request = recipe.request("redhat", TOOLS, ("debian",))
+    assert request == lock.Request("builder redhat one", "amd64", ("debian",), ("gcc", "make", "python3-dev", "rpm"))
+    (folder / "redhat/one.spec").write_text("BuildRequires: rpm\n")
+    recipe = builder.recipe.load(folder, "one", "1")
+    assert recipe.request("redhat", TOOLS, ("debian",)).name == "builder redhat"
+    assert recipe.request("debian", TOOLS, ("debian",)).without == ("gcc-12",)
+    (folder / "one.yaml").write_text("families: [debian]\ncompiles: true\n")
+    request = builder.recipe.load(folder, "one", "1").request("debian", TOOLS, ("debian",))
+    assert "build-essential" in request.packages
+    assert request.without == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "problem"),
+    [
+        ("one.yaml", "families: [debian, redhat]\nfiles: [b.py]\n", "common/one/b.py: No such file"),
+        ("one.yaml", "families: [debian]\nfiles: [../a.py]\n", "'../a.py' is not a file name"),
+        ("one.yaml", "families: [suse]\n", "line 1, families.0"),
+        ("one.yaml", "families: [debian]\nsources: []\n", "unknown key"),
+        ("one.yaml", "families: [debian]\ndsc: one.dsc\n", "'one.dsc' is not among the pulled sources"),
+        (
+            "one.yaml",
+            f"families: [debian]\npulled: {{a: {{path: pool/a, size: 1, sha256: '{'0' * 64}'}}}}\n",
+            "is no http or https URL",
+        ),
+        (
+            "one.yaml",
+            f"families: [debian]\nfiles: [a.py]\npulled: {{a.py: {{path: 'http://a', size: 1, sha256: '{'0' * 64}'}}}}\n",
+            "two sources are named a.py",
+        ),
+        ("redhat/one.spec", "Version: @@RELEASE\n", "there is no value for @@RELEASE"),
+    ],
+)
+def test_what_is_wrong_with_a_recipe_is_said(folder: pathlib.Path, path: str, text: str, problem: str) -> None:
+    (folder / path).write_text(text)
+    assert problem in _problem(folder)
+
+
+def test_a_recipe_that_is_not_there(folder: pathlib.Path) -> None:
+    assert "two.yaml" in _problem(folder, "two")
+    (folder / "two.yaml").write_text("families: [debian, redhat]\n")
+    assert "debian/two/ is missing or empty" in _problem(folder, "two")
+    (folder / "debian/two").mkdir()
+    (folder / "debian/two/control").symlink_to("/etc/passwd")
+    assert "debian/two/control is a link" in _problem(folder, "two")
+
+
+def _package(source: store.Store, name: str, files: dict[str, bytes | packages.Member], **control: str) -> lock.Package:
+    content = source.add_bytes(packages.make_deb({"Package": name, **control}, files))
+    return lock.Package(name, "amd64", "1.0", name, "debian", f"{name}.deb", content)
+
+
+def test_a_room_has_one_user_and_what_scripts_would_have_made(tmp_path: pathlib.Path) -> None:
+    source = store.Store(tmp_path)
+    held = [
+        _package(source, "mawk", {"./usr/bin/mawk": packages.Member(b"awk", 0o4755)}),
+        _package(source, "libone", {"./var/mail/": packages.directory(0o2775, 0, 8)}, **{"Multi-Arch": "same"}),
+        _package(source, "doc", {"./usr/share/doc/doc/README": b"long", "./tmp/": packages.directory(0o1777)}),
+    ]
+    layer = builder.room.layer(held, TOOLS, source)
+    assert layer == builder.room.layer(held[::-1], TOOLS, source)
+    with tarfile.open(fileobj=io.BytesIO(source.read(layer.digest))) as archive:
+        members = {member.name: member for member in archive}
+        status = archive.extractfile("var/lib/dpkg/status")
+        assert status is not None
+        assert status.read().decode().count("\nStatus: install ok installed\n") == 3
+    assert {(member.uid, member.gid) for member in members.values()} == {(0, 0)}
+    assert [members[path].mode for path in ("usr/bin/mawk", "var/mail", "tmp")] == [0o755, 0o775, 0o1777]
+    assert members["usr/bin/awk"].linkname == "/usr/bin/mawk"
+    assert "usr/bin/cc" not in members
+    assert {"var/lib/dpkg/info/libone:amd64.list", "var/lib/dpkg/info/mawk.list"} <= members.keys()
+    assert not [path for path in members if path.startswith("usr/share/doc")]
+
+
+def test_the_steps_of_a_recipe(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    source = store.Store(tmp_path / "store")
+    recipe = builder.recipe.load(folder, "one", "1.0-dev")
+    sources = tree.build([tree.File("a.py", source.add_bytes(b"1"))])
+    step = builder.steps.deb(recipe, ROOM, sources, source, epoch=EPOCH)
+    files = {file.path: file for file in step.inputs.files()}
+    assert sorted(files) == ["src/a.py", "src/debian/changelog", "src/debian/control", "src/debian/source/format"]
+    changelog = source.read(files["src/debian/changelog"].content.digest).decode()
+    assert changelog.startswith("one (1.0~dev) stable; urgency=medium\n")
+    assert changelog.endswith("  Tue, 14 Nov 2023 22:13:20 +0000\n")
+    assert (step.root, step.epoch, step.outputs) == ((ROOM,), EPOCH, ("out", "lint"))
+    held = [lock.Package(name, "amd64", version, name, "d", name, ROOM) for name, version in VERSIONS.items()]
+    step = builder.steps.srpm(recipe, ROOM, sources, source, epoch=EPOCH, held=held, lint=b"")
+    assert "rpmbuild/SOURCES/a.py" in [file.path for file in step.inputs.files()]
+    spec = builder.steps.room_spec(recipe, held).decode()
+    for line in ("make = 4.3", "python3-dev = 3.11.2", "python3-devel = 3.11.2", "zlib1g = 1.2.13.dfsg"):
+        assert f"Provides: {line}\n" in spec
+    assert "--nodeps" not in " ".join(step.argv).replace("--justdb --nodeps room/RPMS", "")
+
+
+VERSIONS = {"make": "4.3-4.1", "python3-dev": "3.11.2-1+b1", "zlib1g": "1:1.2.13.dfsg-1"}
+
+
+def test_findings_and_packages_of_a_result(tmp_path: pathlib.Path) -> None:
+    source = store.Store(tmp_path)
+    text = b"== session ==\none.src: W: no-url\nE: one: bad [x]\n1 packages\n"
+    outputs = {"lint": source.add_bytes(text), "out/a.deb": ROOM}
+    result = executor.Result(outputs, ROOM)
+    assert builder.steps.findings(result, source) == ["one.src: W: no-url", "E: one: bad [x]"]
+    assert builder.steps.packages(result) == tree.build([tree.File("a.deb", ROOM)])
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"argv": ()}, "needs a program"),
+        ({"outputs": ("../a",)}, "not a plain relative path"),
+        ({"outputs": ("/a",)}, "not a plain relative path"),
+        ({"directory": "build"}, "not a plain absolute path"),
+        ({"directory": "/build/../etc"}, "not a plain absolute path"),
+        ({"environment": {"A=B": ""}}, "not a variable"),
+    ],
+)
+def test_an_action_refuses_nonsense(change: dict[str, object], problem: str) -> None:
+    plain: dict[str, object] = {"argv": ("true",), "root": (ROOM,), "inputs": tree.Tree(), "outputs": ("out",)}
+    with pytest.raises(ValueError, match=problem):
+        executor.Action(name="a", **{**plain, **change})  # type: ignore[arg-type]
+
+
+def test_the_digest_of_an_action_is_that_of_all_it_sees() -> None:
+    def action(**change: object) -> executor.Action:
+        plain: dict[str, object] = {"argv": ("true",), "root": (ROOM,), "inputs": tree.Tree(), "outputs": ("out",)}
+        return executor.Action(**{"name": "a", **plain, **change})  # type: ignore[arg-type]
+
+    file = tree.build([tree.File("a", ROOM)])
+    changes: list[dict[str, object]] = [
+        {"argv": ("false",)},
+        {"root": (ROOM, ROOM)},
+        {"inputs": file},
+        {"outputs": ("in",)},
+        {"environment": {"A": "1"}},
+        {"directory": "/src"},
+        {"platform": "linux/arm64"},
+    ]
+    found = {action(**change).digest for change in [{}, *changes]}
+    assert len(found) == len(changes) + 1
+    assert action(name="b").digest == action().digest
+    assert action(environment={"B": "1", "A": "1"}).digest == action(environment={"A": "1", "B": "1"}).digest
+
+
+def _rendered(template: str) -> str:
+    """A template of the formula metalk8s.repo, as Salt renders it for a mounted medium."""
+    family = "redhat" if template.startswith("yum") else "debian"
+    key = builder.configuration.REDHAT_KEY if family == "redhat" else builder.configuration.DEBIAN_KEY
+    metalk8s = {"project": "MetalK8s", "repo": {"folder": family, "key": key, "local_mode": True}}
+    versions = {"metalk8s": {"version": "2.5.1"}, "repositories": {family: ["a-1", "b-2"]}}
+    files = ROOT / "salt/metalk8s"
+    loader = jinja2.DictLoader(
+        {
+            "metalk8s/map.jinja": f"{{% set metalk8s = {metalk8s!r} %}}{{% set versions = {versions!r} %}}",
+            "metalk8s/macro.sls": (files / "macro.sls").read_text(),
+            template: (files / "repo/files" / template).read_text(),
+        }
+    )
+    environment = jinja2.Environment(loader=loader, extensions=["jinja2.ext.do"], keep_trailing_newline=True)  # noqa: S701
+    salt = {"metalk8s_archives.location": lambda version: f"/srv/scality/metalk8s-{version}"}
+    environment.globals.update(salt=salt, grains=types.SimpleNamespace(os_family="Debian"))
+    return environment.get_template(template).render()
+
+
+def test_the_release_package_and_salt_write_the_same_files() -> None:
+    names = ["a-1", "b-2"]
+    assert _rendered("apt.sources.jinja").strip() == builder.configuration.apt_sources("2.5.1", names).strip()
+    assert _rendered("apt.preferences.jinja").strip() == builder.configuration.apt_preferences("2.5.1").strip()
+    assert _rendered("yum.repo.jinja").strip() == builder.configuration.yum_repo("2.5.1", names).strip()
+
+
+def test_the_recipes_of_this_repository_load() -> None:
+    tools = builder.recipe.load_tools(FOLDER / builder.recipe.TOOLS)
+    for name in ("metalk8s-release", "metalk8s-sosreport"):
+        recipe = builder.recipe.load(FOLDER, name, "2.5.1")
+        for family in recipe.families:
+            assert recipe.request(family, tools, ("debian",)).name == f"builder {family}"
