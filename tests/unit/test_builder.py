@@ -15,6 +15,7 @@ from tests.support import packages
 ROOT = pathlib.Path(__file__).parents[2]
 FOLDER = ROOT / "packages"
 EPOCH = 1_700_000_000
+ZEROS = f"'{'0' * 64}'"
 ROOM = digest.Descriptor.of_bytes(b"room")
 
 TOOLS = builder.recipe.Tools(
@@ -95,12 +96,12 @@ def test_what_a_room_wants(folder: pathlib.Path) -> None:
         ("one.yaml", "families: [debian]\ndsc: one.dsc\n", "'one.dsc' is not among the pulled sources"),
         (
             "one.yaml",
-            f"families: [debian]\npulled: {{a: {{path: pool/a, size: 1, sha256: '{'0' * 64}'}}}}\n",
+            f"families: [debian]\npulled: {{a: {{path: pool/a, size: 1, sha256: {ZEROS}}}}}\n",
             "is no http or https URL",
         ),
         (
             "one.yaml",
-            f"families: [debian]\nfiles: [a.py]\npulled: {{a.py: {{path: 'http://a', size: 1, sha256: '{'0' * 64}'}}}}\n",
+            f"families: [debian]\nfiles: [a.py]\npulled: {{a.py: {{path: 'http://a', size: 1, sha256: {ZEROS}}}}}\n",
             "two sources are named a.py",
         ),
         ("redhat/one.spec", "Version: @@RELEASE\n", "there is no value for @@RELEASE"),
