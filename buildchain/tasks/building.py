@@ -128,7 +128,7 @@ def _room_task(here: context.Context, request: lock.Request) -> action.Task:
         identity=[[each.content.digest.hex for each in held], repr(here.tools)],
         verb="BUILDER",
         subject=name,
-        task_dep=["_pull", "_builder:check"],
+        task_dep=["_pull"],
     )
     return {"name": name.removeprefix("builder-"), "doc": f"Make the room {request.name}.", **task}
 

@@ -16,6 +16,8 @@ def task__pull() -> action.Task:
     return {
         "title": action.title("PULL", "packages"),
         "actions": [action.run(_pull, here)],
+        # Who cannot build the packages of this repository learns it before anything is pulled.
+        "task_dep": ["_builder:check"] if here.rooms else [],
         "uptodate": [lambda: is_pulled(here)],
         "verbosity": 2,
     }
