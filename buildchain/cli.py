@@ -5,12 +5,12 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from buildchain import errors, references, signing, verify
+from buildchain import bases, closure, errors, references, signing, verify
 
 _EPILOG = """\
 exit codes:
   0  good
-  1  found wrong: corrupt, unsigned, signed by a key that is not trusted, or an image is missing
+  1  found wrong: corrupt, unsigned, signed by a key that is not trusted; an image or a package is missing
   2  misuse
 
 example:
@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     trusted.add_argument("--fingerprint", help="full fingerprint of the key to trust, if it is the one on the medium")
     command.set_defaults(run=_verify)
     _add_images(commands)
+    _add_packages(commands)
     return parser
 
 
@@ -66,6 +67,27 @@ def _check_images(arguments: argparse.Namespace) -> int:
     report = references.check(*verify.read(arguments.path))
     sys.stdout.write(str(report))
     return 1 if report.findings else 0
+
+
+def _add_packages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    packages = commands.add_parser("packages", help="judge the package repositories of a medium")
+    actions = packages.add_subparsers(title="actions", required=True)
+    action = actions.add_parser("check", help="can everything be installed, offline, on a given base?")
+    action.add_argument(
+        "path",
+        type=pathlib.Path,
+        nargs="?",
+        default=pathlib.Path("_build/root"),
+        help="folder of a mounted or staged tree",
+    )
+    action.add_argument("--base", type=pathlib.Path, action="append", default=[], help="list of what a host holds")
+    action.set_defaults(run=_check_packages)
+
+
+def _check_packages(arguments: argparse.Namespace) -> int:
+    answers = closure.check(arguments.path, [bases.load(path) for path in arguments.base])
+    sys.stdout.write("".join(map(str, answers)))
+    return int(any(answer.holes for answer in answers))
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from buildchain import bases, document, errors
 
 FILE_NAME = "distribution.yaml"
 DEFAULT_ARCHITECTURE = "amd64"
+DEFAULT_RPM_ARCHITECTURE = "x86_64"
 DEB, RPM = "deb", "rpm"
 """The types of archives and repositories."""
 FAMILIES = {DEB: "debian", RPM: "redhat"}

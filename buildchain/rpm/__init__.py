@@ -10,13 +10,14 @@ Neither pulling nor signing nor indexing needs dnf or rpm on the host.
 from buildchain.rpm.keys import check
 from buildchain.rpm.metadata import Source
 from buildchain.rpm.repository import index, key_paths, licence_of, package_of, pool_path
-from buildchain.rpm.resolver import Wanted, resolve_all
+from buildchain.rpm.resolver import Wanted, holes, resolve_all
 from buildchain.rpm.signature import sign, sign_all
 
 __all__ = [
     "Source",
     "Wanted",
     "check",
+    "holes",
     "index",
     "key_paths",
     "licence_of",

@@ -12,6 +12,7 @@ import typing
 import dnf
 import dnf.exceptions
 import dnf.module.module_base
+import hawkey
 
 _Row = dict[str, typing.Any]
 
@@ -52,9 +53,11 @@ def _configuration(root: pathlib.Path, request: _Row) -> typing.Any:
 def _solve(base: typing.Any, folders: _Row, request: _Row) -> _Row:
     for name in [*request["archives"], request["base"], request["kept"]]:
         if name:
-            base.repos.add_new_repo(name, base.conf, baseurl=[f"file://{folders[name]}"], metadata_expire=0)
+            base.repos.add_new_repo(name, base.conf, baseurl=[pathlib.Path(folders[name]).as_uri()], metadata_expire=0)
     base.fill_sack(load_system_repo=False)
     _exclude(base, request)
+    if request["packages"] is None:
+        return {"holes": _holes(base, request["base"])}
     if request["modules"]:
         dnf.module.module_base.ModuleBase(base).enable(request["modules"])
     ours = (
@@ -75,12 +78,31 @@ def _solve(base: typing.Any, folders: _Row, request: _Row) -> _Row:
 
 def _exclude(base: typing.Any, request: _Row) -> None:
     """No sources, no twin of another architecture unless it is asked for, and nothing in the place of what is kept."""
-    asked = {name.rpartition(".")[2] for name in request["packages"] if "." in name}
+    asked = {name.rpartition(".")[2] for name in request["packages"] or [] if "." in name}
     allowed = {request["architecture"], "noarch"} | asked & {"i686", "i386", "i586", "i486"}
     base.sack.add_excludes(base.sack.query().filterm(arch__neq=sorted(allowed)))
     if request["kept"]:
         names = [package.name for package in base.sack.query().filterm(reponame=request["kept"])]
         base.sack.add_excludes(base.sack.query().filterm(name=names, reponame__neq=request["kept"]))
+
+
+def _holes(base: typing.Any, ours: str) -> dict[str, list[str]]:
+    """Why packages cannot be installed, each alone, where the packages of the base are; by name and version."""
+    held = list(base.sack.query().filterm(reponame=ours)) if ours else []
+    holes = {}
+    for package in sorted(base.sack.query().filterm(reponame__neq=ours or " ")):
+        goal = hawkey.Goal(base.sack)
+        for each in held:
+            goal.install(each, optional=True)
+        goal.install(package)
+        if not goal.run(ignore_weak_deps=True):
+            holes[str(package)] = sorted({line for problem in goal.problem_rules() for line in problem})
+            continue
+        left = {each.name for each in goal.list_installs()}
+        lost = sorted(each.name for each in held if each.name not in left)
+        if lost:
+            holes[str(package)] = [f"takes the place of {', '.join(lost)}"]
+    return holes
 
 
 def _mark(base: typing.Any, name: str) -> typing.Iterator[str]:

@@ -19,6 +19,7 @@ from buildchain.rpm import metadata, repository, stub
 _PROGRAM = pathlib.Path(__file__).with_name("_dnf_program.py")
 _KEPT = "kept"
 _HINT = "Mend the package list in distribution.yaml."
+_HINT_MEDIUM = "Verify the medium: buildchain verify."
 _HINT_DNF = "Install dnf 4 (Debian: apt-get install dnf), or lock on a host that has it; a build needs none."
 
 
@@ -63,7 +64,8 @@ def resolve_all(
         if kept:
             folders[_KEPT] = root / _KEPT
             repository.write_plain(kept, packages, folders[_KEPT])
-        answers = _ask(program, wanted, folders, root)
+        questions = [_question(each, _KEPT if kept else "") for each in wanted]
+        answers = _ask(program, questions, folders, root)
     by_digest = {package.content.digest.hex: package for package in kept}
     sets, problems = [], []
     for each, answer in zip(wanted, answers, strict=True):
@@ -74,6 +76,41 @@ def resolve_all(
     if problems:
         raise _joined(problems)
     return lock.Lock(tuple(sorted(found.index for found in archives.values())), tuple(sets))
+
+
+def holes(folders: Mapping[str, pathlib.Path], base: bases.Base | None, distribution: str) -> dict[str, list[str]]:
+    """Which packages of some repositories cannot be installed on a host that has these and its base alone.
+
+    Arguments:
+        folders:      the repositories by name, as they stand on a medium; their signatures are not asked for.
+        base:         what the host holds; None stands for nothing.
+        distribution: of the host, such as `el9`.
+
+    Returns:
+        By name, version and architecture of a package, dnf's reasons why it cannot.
+
+    Raises:
+        BuildchainError: a repository cannot be read.
+        ToolError:       dnf is missing.
+    """
+    with tempfile.TemporaryDirectory(prefix="dnf-") as directory:
+        root = pathlib.Path(directory)
+        found = {name: folder.resolve() for name, folder in folders.items()}
+        if base:
+            found[_base_id(base)] = _stub(base, root)
+        question = {
+            "architecture": base.architecture if base else manifest.DEFAULT_RPM_ARCHITECTURE,
+            "distribution": distribution,
+            "archives": sorted(folders),
+            "packages": None,
+            "modules": [],
+            "base": _base_id(base),
+            "kept": "",
+        }
+        (answer,) = _ask(_interpreter(), [question], found, root)
+    if "problem" in answer:
+        raise errors.BuildchainError(", ".join(sorted(folders)), f"dnf says\n  {answer['problem']}", _HINT_MEDIUM)
+    return dict(answer["holes"])
 
 
 def _interpreter() -> str:
@@ -101,12 +138,12 @@ def _stub(base: bases.Base | None, root: pathlib.Path) -> pathlib.Path:
 
 
 def _ask(
-    program: str, wanted: Sequence[Wanted], folders: Mapping[str, pathlib.Path], root: pathlib.Path
+    program: str, questions: Sequence[dict[str, typing.Any]], folders: Mapping[str, pathlib.Path], root: pathlib.Path
 ) -> list[dict[str, typing.Any]]:
     question = {
         "root": str(root / "hosts"),
         "folders": {name: str(folder) for name, folder in folders.items()},
-        "requests": [_question(each, _KEPT if _KEPT in folders else "") for each in wanted],
+        "requests": questions,
     }
     said = command.run([program, "-I", "-B", _PROGRAM], stdin=json.dumps(question).encode(), hint=_HINT_DNF)
     return list(json.loads(said))

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import pathlib
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 
@@ -95,10 +94,11 @@ def _other(first: conftest.Checkout, directory: pathlib.Path) -> conftest.Checko
     for name in ("dnf", "rpm", "rpmkeys", "rpmsign", "createrepo_c"):
         (programs / name).write_text("#!/bin/sh\nexit 99\n")
         (programs / name).chmod(0o755)
-    safe = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
-    argv = ["git", "clone", "--quiet", f"file://{first.root}", str(directory / "checkout")]
-    subprocess.run(argv, check=True, env={**os.environ, **safe})
     (directory / "home").mkdir()
+    conftest._give([directory], first.user)  # git reads no repository of another user
+    done = first.run("git", "clone", "--quiet", f"file://{first.root}", str(directory / "checkout"))
+    assert done.returncode == 0, done.stdout
+    conftest._give([directory, *(directory / "checkout").rglob("*"), directory / "checkout"], 0)
     changed = {
         "PATH": f"{programs}:{os.environ['PATH']}",
         "HOME": str(directory / "home"),

@@ -34,6 +34,7 @@ RINGS = {
     "tar": 2,
     "templates": 2,
     "builder": 3,
+    "closure": 3,
     "deb": 3,
     "dockerfile": 3,
     "documentation": 3,

@@ -1,0 +1,191 @@
+"""Can everything on a medium be installed by hosts that have nothing but the medium and their base?
+
+The hosts' own solvers answer: apt and dnf, each reading the repositories as they stand, in folders of their own.
+
+    packages/debian/* + base ──apt-get --simulate──▶ holes
+    packages/redhat/* + base ──dnf's solver──▶ holes
+"""
+
+import collections
+import dataclasses
+import pathlib
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+
+from buildchain import bases, command, errors, manifest, rpm
+
+_APT = """\
+#clear APT;
+Dir "{root}";
+Dir::State::status "{root}/status";
+Dir::Etc::Trusted "/nonexistent";
+Dir::Etc::TrustedParts "/nonexistent";
+APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
+APT::Install-Recommends "false";
+APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
+APT::Get::AllowUnauthenticated "false";
+Acquire::Languages "none";
+"""
+_FOLDERS = (
+    "etc/apt/sources.list.d",
+    "etc/apt/apt.conf.d",
+    "etc/apt/preferences.d",
+    "lists/partial",
+    "archives/partial",
+)
+_KEY = "signing-key.asc"
+_HINT = "Name the folder where a medium is staged or mounted."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """Of one kind of host: how many packages there are for it, and why some cannot be installed, by package."""
+
+    host: str
+    count: int
+    holes: dict[str, list[str]]
+
+    def __str__(self) -> str:
+        if not self.holes:
+            return f"{self.host}: all {self.count} packages can be installed\n"
+        lines = [f"  {name}: {reason}\n" for name, reasons in sorted(self.holes.items()) for reason in reasons]
+        return f"{self.host}: {len(self.holes)} of {self.count} packages cannot be installed\n{''.join(lines)}"
+
+
+def check(root: pathlib.Path, hosts: Sequence[bases.Base]) -> list[Answer]:
+    """Ask for every base, and every family or distribution on the medium that it fits.
+
+    Arguments:
+        root:  where the medium is staged or mounted; it should have been verified.
+        hosts: the bases; a family without any is asked for a host that holds nothing.
+
+    Raises:
+        BuildchainError: there are no repositories, or one cannot be read.
+        ToolError:       apt or dnf is missing.
+    """
+    answers = [answer for group in _groups(root) for answer in _answers(root, group, hosts)]
+    if not answers:
+        raise errors.BuildchainError(str(root), "has no packages/debian or packages/redhat", _HINT)
+    return answers
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Group:
+    """The repositories that one host configures together."""
+
+    family: str
+    distribution: str
+    folders: tuple[pathlib.Path, ...]
+
+
+def _groups(root: pathlib.Path) -> Iterator[_Group]:
+    """All DEB repositories together; those of RPMs by the distribution that ends their name."""
+    for family in manifest.FAMILIES.values():
+        by_distribution: dict[str, list[pathlib.Path]] = collections.defaultdict(list)
+        for folder in sorted((root / "packages" / family).glob("*/")):
+            is_rpm = family == manifest.FAMILIES[manifest.RPM]
+            by_distribution[folder.name.rpartition("-")[2] if is_rpm else ""].append(folder)
+        for distribution, folders in sorted(by_distribution.items()):
+            yield _Group(family, distribution, tuple(folders))
+
+
+def _answers(root: pathlib.Path, group: _Group, hosts: Sequence[bases.Base]) -> Iterator[Answer]:
+    fitting = [host for host in hosts if host.family == group.family]
+    for host in fitting or [None]:
+        where = f"{group.family} {group.distribution}".strip() + (f" on {host.name}" if host else " on nothing")
+        if group.family == manifest.FAMILIES[manifest.RPM]:
+            holes = rpm.holes({folder.name: folder for folder in group.folders}, host, group.distribution)
+            count = sum(1 for folder in group.folders for _ in folder.rglob("*.rpm"))
+            yield Answer(where, count, holes)
+        else:
+            yield _ask_apt(root, group, host, where)
+
+
+def _ask_apt(root: pathlib.Path, group: _Group, host: bases.Base | None, where: str) -> Answer:
+    with tempfile.TemporaryDirectory(prefix="apt-") as directory:
+        apt = _Apt(pathlib.Path(directory))
+        apt.prepare(root.resolve(), group.folders, host)
+        names = apt.names()
+        # All at once is one question; only when that has no answer, each alone.
+        if not apt.problem(names):
+            return Answer(where, len(names), {})
+        found = {name: apt.problem([name]) for name in names}
+    return Answer(where, len(names), {name: reasons for name, reasons in found.items() if reasons})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Apt:
+    """A private apt that knows the medium's repositories and believes a host to hold its base."""
+
+    root: pathlib.Path
+
+    def prepare(self, medium: pathlib.Path, folders: Sequence[pathlib.Path], host: bases.Base | None) -> None:
+        for name in _FOLDERS:
+            (self.root / name).mkdir(parents=True)
+        (self.root / "status").write_text("\n".join(map(_stanza, host.packages if host else ())), encoding="utf-8")
+        architecture = host.architecture if host else manifest.DEFAULT_ARCHITECTURE
+        text = _APT.format(root=self.root, architecture=architecture)
+        text += f'Dir::State::lists "{self.root}/lists";\nDir::Cache::archives "{self.root}/archives";\n'
+        (self.root / "apt.conf").write_text(text, encoding="utf-8")
+        stanzas = []
+        for number, folder in enumerate(folders):
+            # By a name of our own: apt's sources have no quoting.
+            (self.root / f"medium{number}").symlink_to(folder.resolve())
+            source = f"Types: deb\nURIs: copy:{self.root}/medium{number}\nSuites: ./\nSigned-By: {self.root}/key.asc\n"
+            stanzas.append(source)
+        (self.root / "key.asc").write_bytes((medium / _KEY).read_bytes())
+        (self.root / "etc/apt/sources.list.d/medium.sources").write_text("\n".join(stanzas), encoding="utf-8")
+        self._run("apt-get", "update", "-q")
+
+    def names(self) -> list[str]:
+        """Every package of the medium, as NAME=VERSION."""
+        from debian import deb822
+
+        found = set()
+        for path in (self.root / "lists").glob("*_Packages"):
+            stanzas = deb822.Packages.iter_paragraphs(path.read_text(encoding="utf-8").splitlines(), use_apt_pkg=False)
+            found |= {f"{stanza['Package']}={stanza['Version']}" for stanza in stanzas}
+        return sorted(found)
+
+    def problem(self, names: Sequence[str]) -> list[str]:
+        """Why these packages cannot be installed together; empty if they can."""
+        options = ["--simulate", "--yes", "--no-remove", "--allow-downgrades"]
+        try:
+            self._run("apt-get", "install", *options, *names)
+        except errors.ToolError as error:
+            if error.exit_code is None:
+                raise
+            lines = [
+                line.strip()
+                for line in error.output.splitlines()
+                if re.match(r"E:|  ?\S+ : |  +(Depends|PreDep)", line)
+            ]
+            return [line for line in lines if "held broken" not in line] or lines or [error.output.strip()]
+        return []
+
+    def _run(self, *argv: str) -> str:
+        environment = {"APT_CONFIG": str(self.root / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
+        return command.run(argv, environment=environment).decode(errors="replace")
+
+
+def _stanza(package: bases.Package) -> str:
+    fields = {
+        "Package": package.name,
+        "Status": "install ok installed",
+        "Architecture": package.architecture,
+        "Multi-Arch": "foreign",
+        "Version": package.version,
+        "Provides": ", ".join(_provided(each) for each in package.provides),
+        "Maintainer": "-",
+        "Description": "-",
+    }
+    return "".join(f"{name}: {value}\n" for name, value in fields.items() if value)
+
+
+def _provided(text: str) -> str:
+    """`name = 1` is `name (= 1)` in a control file, which may stand in a list as well."""
+    name, _, version = text.partition(" = ")
+    return f"{name} (= {version})" if version and "(" not in name else text
