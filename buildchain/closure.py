@@ -37,6 +37,7 @@ _FOLDERS = (
     "archives/partial",
 )
 _KEY = "signing-key.asc"
+_REASON = re.compile(r" \S+ : | +(Pre-)?Depends: | +Conflicts: | +Breaks: |E: (?!.*held broken)")
 _HINT = "Name the folder where a medium is staged or mounted."
 
 
@@ -93,7 +94,7 @@ def _groups(root: pathlib.Path) -> Iterator[_Group]:
 
 
 def _answers(root: pathlib.Path, group: _Group, hosts: Sequence[bases.Base]) -> Iterator[Answer]:
-    fitting = [host for host in hosts if host.family == group.family]
+    fitting: list[bases.Base | None] = [host for host in hosts if host.family == group.family]
     for host in fitting or [None]:
         where = f"{group.family} {group.distribution}".strip() + (f" on {host.name}" if host else " on nothing")
         if group.family == manifest.FAMILIES[manifest.RPM]:
@@ -158,12 +159,8 @@ class _Apt:
         except errors.ToolError as error:
             if error.exit_code is None:
                 raise
-            lines = [
-                line.strip()
-                for line in error.output.splitlines()
-                if re.match(r"E:|  ?\S+ : |  +(Depends|PreDep)", line)
-            ]
-            return [line for line in lines if "held broken" not in line] or lines or [error.output.strip()]
+            lines = [line.strip() for line in error.output.splitlines() if _REASON.match(line)]
+            return lines or [error.output.strip()]
         return []
 
     def _run(self, *argv: str) -> str:

@@ -96,7 +96,8 @@ def _holes(base: typing.Any, ours: str) -> dict[str, list[str]]:
             goal.install(each, optional=True)
         goal.install(package)
         if not goal.run(ignore_weak_deps=True):
-            holes[str(package)] = sorted({line for problem in goal.problem_rules() for line in problem})
+            lines = {line for problem in goal.problem_rules() for line in problem}
+            holes[str(package)] = sorted(lines - {"conflicting requests"}) or sorted(lines)
             continue
         left = {each.name for each in goal.list_installs()}
         lost = sorted(each.name for each in held if each.name not in left)
