@@ -67,7 +67,7 @@ def _speakers(packages: Iterable[lock.Package]) -> list[tuple[lock.Package, Sequ
 def _read(locked: lock.Package, source: store.Store) -> _Names:
     try:
         if locked.path.endswith(".rpm"):
-            return (rpm.licence_of(locked.content, source),)
+            return (rpm.licence_of(locked.content, source) or UNKNOWN,)
         content = package.read_file(locked, source, f"usr/share/doc/{locked.name}/copyright")
     except errors.BuildchainError:  # what is wrong with it is said by those who need its files
         return (UNKNOWN,)

@@ -45,7 +45,7 @@ class Field:
 
     def number(self) -> int:
         """The first integer."""
-        return int.from_bytes(self.data[: _ALIGNMENT[self.type]], "big")
+        return int.from_bytes(self.data[: _ALIGNMENT.get(self.type, 1)], "big")
 
 
 Header = Mapping[int, Field]

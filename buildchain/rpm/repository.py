@@ -124,12 +124,13 @@ def package_of(content: digest.Descriptor, source: store.Store) -> lock.Package:
 
 
 def licence_of(content: digest.Descriptor, source: store.Store) -> str:
-    """The licence that an RPM in the store declares.
+    """The licence that an RPM in the store declares; empty if it declares none.
 
     Raises:
         BuildchainError: it is no RPM.
     """
-    return read_header(content, source)[_LICENCE].text()
+    fields = read_header(content, source)
+    return fields[_LICENCE].text() if _LICENCE in fields else ""
 
 
 def read_header(content: digest.Descriptor, source: store.Store) -> header.Header:

@@ -266,3 +266,15 @@ def test_any_json_is_a_lock_or_a_sentence(tmp_path: pathlib.Path, value: object)
         assert error.hint == lock.HINT  # noqa: PT017 — either outcome is right
     else:
         assert lock.parse(lock.dump(loaded)) == loaded
+
+
+def test_modules_and_base_are_words_of_a_request() -> None:
+    request = lock.Request("x", "x86_64", ("a",), ("b",), modules=("m:1",), base="base el-9 0123456789ab")
+    assert request.words == ("b", "@m:1", "base el-9 0123456789ab")
+    held = lock.Lock(sets=(lock.PackageSet("x", "x86_64", request.words, (), ("a",), ("bash", "glibc")),))
+    assert lock.parse(lock.dump(held)) == held
+    assert lock.differences(held, [request]) == []
+    assert lock.differences(held, [lock.Request("x", "x86_64", ("a",), ("b",))]) == [
+        "x: @m:1 is locked but not wanted",
+        "x: base el-9 0123456789ab is locked but not wanted",
+    ]

@@ -175,3 +175,12 @@ def test_any_sources_are_read(tmp_path: pathlib.Path, content: bytes) -> None:
     (directory / "sources.list").write_bytes(content)
     (directory / "sources.list.d/a.sources").write_bytes(content)
     assert all(url.startswith(("http://", "https://")) for url in mirrors.host_sources(directory))
+
+
+def test_an_archive_of_rpms_is_where_the_intent_or_a_setting_says(tmp_path: pathlib.Path) -> None:
+    archive = manifest.Archive("epel-9", "", "", (), (), manifest.RPM, "https://mirror.test/9")
+    assert mirrors.Mirrors({}, fetch.Options(), tmp_path).url(archive) == "https://mirror.test/9"
+    assert mirrors.Mirrors({"epel-9": "http://other"}, fetch.Options(), tmp_path).url(archive) == "http://other"
+    nowhere = manifest.Archive("epel-9", "", "", (), (), manifest.RPM)
+    with pytest.raises(errors.BuildchainError, match=r"Set EPEL_9_MIRROR in \.env to its base URL, or `url` in"):
+        mirrors.Mirrors({}, fetch.Options(), tmp_path).url(nowhere)
