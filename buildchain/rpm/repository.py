@@ -5,8 +5,6 @@ the names are ours, so that no byte depends on the host. Metadata is gzip, which
 databases, which none needs.
 """
 
-import concurrent.futures
-import os
 import pathlib
 import typing
 from collections.abc import Iterable, Sequence
@@ -158,8 +156,8 @@ def source_name(source_rpm: str) -> str:
 def _texts(packages: Iterable[lock.Package], source: store.Store) -> dict[str, bytes]:
     """The metadata by kind: an element for each package, by name, version and architecture."""
     ordered = sorted(packages, key=lambda package: (package.name, package.architecture, package.version))
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        dumped = list(pool.map(lambda package: _dump(package, source), ordered))
+    # One after the other: the library keeps the interpreter's lock while it reads.
+    dumped = [_dump(package, source) for package in ordered]
     texts = {}
     for number, (kind, (element, spaces)) in enumerate(_ELEMENTS.items()):
         chunks = "".join(each[number] for each in dumped)

@@ -58,6 +58,7 @@ def write(here: context.Context, rows: Rows) -> None:
         "space": space.groups(medium, images),
         "images": images,
         "packages": _packages(here),
+        "assumes": {each.name: list(each.assumes) for each in here.locked.sets if each.assumes},
     }
     action.write(here.build_root / FILE_NAME, (json.dumps(report, indent=1) + "\n").encode())
     action.write(here.build_root / PAGE_NAME, page.render(report).encode())
