@@ -98,12 +98,15 @@ def parse(content: bytes) -> Header:
     entries, size = _COUNTS.unpack_from(content, len(MAGIC))
     start = len(MAGIC) + _COUNTS.size
     data = content[start + entries * _ENTRY.size :]
-    fields = {}
+    fields, used = {}, 0
     for number in range(entries):
         tag, kind, offset, count = _ENTRY.unpack_from(content, start + number * _ENTRY.size)
         if not 0 <= offset <= size:
             raise DamagedError("has an entry outside its header")
         fields[tag] = Field(kind, count, _bytes_of(data, kind, offset, count))
+        used += len(fields[tag].data)
+        if used > size:  # entries that share bytes: reading them could take for ever
+            raise DamagedError("has entries that overlap")
     return fields
 
 

@@ -57,6 +57,28 @@ def test_dnf_installs_from_our_repository_alone(tmp_path: pathlib.Path, signer: 
     machine.dnf("repoclosure")
 
 
+def test_own_packages_beside_those_of_others(tmp_path: pathlib.Path, signer: signing.Signer) -> None:
+    """Each package is checked by its maker's key; one that neither key signed is refused."""
+    pulled, foreign, source = Rpm("pulled", requires=["tool-data"]), Rpm("foreign"), store.Store(tmp_path / "store")
+    with openpgp.home() as home:
+        key, unknown = home.make("maker"), home.make("unknown")
+        for each, by in ((pulled, key), (foreign, unknown)):
+            (tmp_path / each.file_name).write_bytes(each.content())
+            rpms.sign([tmp_path / each.file_name], home, by)
+        public = home.public(key)
+    others = [rpm.package_of(source.add_file(tmp_path / each.file_name), source) for each in (pulled, foreign)]
+    packages = [*others, *_own(source, signer)]
+    made = rpm.index(packages, source, name="tools-el9", epoch=DATE, signer=signer, keys=[public])
+    stage.stage(made.moved_to("metalk8s-tools-el9"), source, tmp_path / "root")
+    machine = rpms.Client(tmp_path / "client", tmp_path / "root", ["metalk8s-tools-el9"], [KEY, f"{KEY}-1"])
+    machine.dnf("install", "pulled", "tool")
+    assert [name.split("-")[0] for name in machine.installed()] == ["helper", "pulled", "tool", "tool"]
+    with pytest.raises(errors.ToolError) as caught:
+        machine.dnf("install", "foreign")
+    assert "foreign" in caught.value.output
+    assert "GPG" in caught.value.output
+
+
 def test_repoclosure_names_a_hole(tmp_path: pathlib.Path, signer: signing.Signer) -> None:
     machine = _client(tmp_path, _repository(tmp_path, signer, OWN[:2]))
     with pytest.raises(errors.ToolError) as caught:

@@ -65,6 +65,16 @@ def test_sizes_beyond_rpms_own_limits_are_not_read() -> None:
             header.read_front(io.BytesIO(content[:at] + struct.pack(">II", *counts) + content[at + 8 :]))
 
 
+def test_entries_that_share_bytes_are_refused() -> None:
+    content = bytearray(
+        header.dump({1000: header.Field(6, 1, b"x" * 50 + b"\0"), 1001: header.Field(6, 1, b"y\0")}, 63)
+    )
+    second = 16 + 2 * 16 + 8
+    content[second : second + 4] = bytes(4)
+    with pytest.raises(header.DamagedError, match="overlap"):
+        header.parse(bytes(content))
+
+
 def test_what_a_package_is(tmp_path: pathlib.Path) -> None:
     texts = {1000: "tool", 1001: "1.0~rc1", 1002: "3.el9", 1022: "x86_64", 1044: "tool-suite-2-3.el9.src.rpm"}
     fields = {tag: header.Field(6, 1, text.encode() + b"\0") for tag, text in texts.items()}
