@@ -32,14 +32,18 @@ def _write(here: context.Context, names: Sequence[str]) -> None:
     old = _old_lock(here)
     new = _resolve(here, _kept(here, old, names) if names else [])
     lock.check_not_older(old, new)
-    for line in [*(lock.changes(old, new) or ["no package changes"]), *_assumptions(new)]:
+    for line in [*(lock.changes(old, new) or ["no package changes"]), *_assumptions(here, new)]:
         sys.stdout.write(f"   {line}\n")
     action.write(here.lock_path, lock.dump(new))
 
 
-def _assumptions(new: lock.Lock) -> list[str]:
+def _assumptions(here: context.Context, new: lock.Lock) -> list[str]:
     """What the hosts must hold beside the medium, a line for each repository that assumes anything."""
-    return [f"{each.name} needs of its hosts: {', '.join(each.assumes)}" for each in new.sets if each.assumes]
+    named = {each.name: ", ".join(each.assumes) for each in new.sets if each.assumes}
+    for repository in here.manifest.repositories:
+        if repository.type == manifest.DEB and not repository.bootstraps:
+            named[f"repository {repository.full_name}"] = "the Essential set"  # no package has to depend on it
+    return [f"{name} needs of its hosts: {what}" for name, what in sorted(named.items())]
 
 
 def _check(here: context.Context) -> None:

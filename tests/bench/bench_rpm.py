@@ -13,7 +13,6 @@ from tests.support import keys, rpms
 
 COUNT = 1000
 TURNS = 3
-_BATCH = 100
 _EPOCH = 1_700_000_000
 _KEY = keys.DEVELOPMENT / "secret.asc"
 
@@ -62,11 +61,7 @@ def _compared(what: str, seconds: dict[str, float], beside: str) -> Iterator[tab
 
 
 def _unsigned(source: store.Store) -> list[lock.Package]:
-    packages = [rpms.Rpm(f"package-{number:04}", requires=[f"package-{number // 2:04}"]) for number in range(COUNT)]
-    built: dict[str, bytes] = {}
-    for start in range(0, COUNT, _BATCH):
-        built |= rpms.build(*packages[start : start + _BATCH])
-    return [rpm.package_of(source.add_bytes(content), source) for content in built.values()]
+    return [rpm.package_of(source.add_bytes(content), source) for content in rpms.build_many(COUNT)]
 
 
 def _fill(pool: pathlib.Path, source: store.Store, packages: list[lock.Package]) -> None:

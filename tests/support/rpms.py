@@ -79,9 +79,24 @@ class Rpm:
         return build(self)[self.file_name]
 
 
+def build_many(count: int) -> list[bytes]:
+    """Many small packages, each needing another one, out of one spec: a tenth of the time that as many specs take."""
+    parts = [Rpm("package").spec.replace("%description", "BuildArch: noarch\nAutoReqProv: no\n%description", 1)]
+    for number in range(1, count):
+        name = f"package-{number:05}"
+        needed = f"package-{number // 2:05}" if number > 1 else "package"
+        parts.append(f"%package -n {name}\nSummary: {name}\nAutoReqProv: no\nRequires: {needed}\n")
+        parts.append(f"%description -n {name}\nA longer text.\n%files -n {name}\n/usr/share/doc/package\n")
+    files = {f"package-{number:05}-1.0-1.el9.noarch.rpm" for number in range(1, count)}
+    made = _build(
+        (("package-1.0-1.el9.noarch.rpm", "noarch", "".join(parts)), *((name, "", "") for name in sorted(files)))
+    )
+    return list(made.values())
+
+
 @functools.lru_cache(maxsize=512)
 def _build(packages: tuple[tuple[str, str, str], ...]) -> dict[str, bytes]:
-    """Files by name, of names, architectures and specs."""
+    """Files by name, of names, architectures and specs; a spec may make more than one of them."""
     macros = {
         "use_source_date_epoch_as_buildtime": "1",
         "clamp_mtime_to_source_date_epoch": "1",
@@ -92,7 +107,7 @@ def _build(packages: tuple[tuple[str, str, str], ...]) -> dict[str, bytes]:
     }
     with tempfile.TemporaryDirectory(prefix="rpm-") as directory:
         top = pathlib.Path(directory)
-        for architecture in {architecture for _, architecture, _ in packages}:
+        for architecture in {architecture for _, architecture, _ in packages if architecture}:
             specs: list[pathlib.Path] = []
             for number, (_, of, spec) in enumerate(packages):
                 if of == architecture:
