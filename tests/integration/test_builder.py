@@ -189,7 +189,7 @@ echo SECRET > /etc/salt/pki/minion/minion.pem
 printf 'master: 10.0.0.1\\npassword: SECRET\\n' > /etc/salt/minion
 echo 'version = 2' > /etc/containerd/config.toml
 plugins=metalk8s,metalk8s_containerd,metalk8s_salt
-sos report --batch --quiet -o $plugins --name test --tmp-dir out --compression-type gzip
+sos report --batch --quiet -o $plugins --name test --tmp-dir /build/out --compression-type gzip
 mv out/sosreport-*.tar.gz report.tar.gz
 """
 

@@ -1,7 +1,18 @@
 # sos plugin: the state of MetalK8s on this node. Python 3.9 and later, sos 4.
 """Plugin `metalk8s`."""
 
-from sos.report.plugins import DebianPlugin, Plugin, PluginOpt, RedHatPlugin, UbuntuPlugin
+import os
+
+from sos.report.plugins import DebianPlugin, Plugin, RedHatPlugin, UbuntuPlugin
+
+try:
+    from sos.report.plugins import PluginOpt
+except ImportError:  # before sos 4.2, which Debian 12 has: name, description, speed, default
+
+    def PluginOpt(name, default, desc, **_):  # noqa: N802 - the name that sos gave it
+        """An option as sos 4.0 wants it."""
+        return (name, desc, "slow", default)
+
 
 ADMIN = "/etc/kubernetes/admin.conf"
 
@@ -14,7 +25,18 @@ CLUSTER_WIDE = (
     "clusterroles",
     "clusterrolebindings",
 )
-NAMESPACED = ("configmaps", "daemonsets", "deployments", "endpoints", "events", "ingresses", "jobs", "pods", "services", "statefulsets")
+NAMESPACED = (
+    "configmaps",
+    "daemonsets",
+    "deployments",
+    "endpoints",
+    "events",
+    "ingresses",
+    "jobs",
+    "pods",
+    "services",
+    "statefulsets",
+)
 
 
 class MetalK8s(Plugin, RedHatPlugin, DebianPlugin, UbuntuPlugin):
@@ -27,7 +49,7 @@ class MetalK8s(Plugin, RedHatPlugin, DebianPlugin, UbuntuPlugin):
 
     option_list = [  # noqa: RUF012 - sos wants a list
         PluginOpt("all", default=False, desc="also describe every pod and collect its log"),
-        PluginOpt("last", default="500", desc="lines of each pod's log", val_type=str),
+        PluginOpt("last", default=500, desc="lines of each pod's log", val_type=int),
     ]
 
     def setup(self):
@@ -58,7 +80,7 @@ class MetalK8s(Plugin, RedHatPlugin, DebianPlugin, UbuntuPlugin):
             self.add_journal(units=unit)
             self.add_cmd_output("systemctl cat %s" % unit)
         self.add_cmd_output(["findmnt --types iso9660", "ls -l /srv/scality", "sha256sum /srv/scality/*/SHA256SUMS"])
-        if self.path_exists(ADMIN):
+        if os.path.exists(ADMIN):  # noqa: PTH110 - sos is written so
             self._collect_cluster()
 
     def _collect_cluster(self):
