@@ -71,7 +71,7 @@ def _dpkg(packages: Iterable[package.Package], source: store.Store, contents: sp
         control = package.read_control(each.locked, source)
         same = re.search(r"^Multi-Arch: same$", each.control, re.MULTILINE)
         name = f"{each.locked.name}:{each.locked.architecture}" if same else each.locked.name
-        listed = "/.\n" + "".join(f"/{entry.path}\n" for entry in each.entries)
+        listed = "/.\n" + "".join(f"/{path}\n" for entry in each.entries for path in _spellings(entry.path))
         beside = {ending: control[ending] for ending in _BESIDE if ending in control}
         for ending, content in {"list": listed.encode(), **beside}.items():
             yield generated.file(f"{INFO}/{name}.{ending}", content, each.built, each.origin, contents)
