@@ -63,6 +63,13 @@ def _links(found: dict[str, entries.Entry], tools: recipe.Tools) -> Iterator[ent
             yield entries.Link(entries.canonical(path[1:]), attributes, f"alternative of {leads_to.origin}", target)
 
 
+def _spellings(path: str) -> Iterator[str]:
+    """A path, and how packages spelt it before /usr was merged: dpkg-shlibdeps(1) asks for either."""
+    yield path
+    if path.startswith("usr/") and path.split("/")[1] in entries.MERGED:
+        yield path.removeprefix("usr/")
+
+
 def _dpkg(packages: Iterable[package.Package], source: store.Store, contents: spool.Spool) -> Iterator[entries.File]:
     """dpkg's record of what is installed."""
     stanzas, newest = [], 0
