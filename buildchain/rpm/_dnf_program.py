@@ -51,7 +51,7 @@ def _configuration(root: pathlib.Path, request: _Row) -> typing.Any:
 
 
 def _solve(base: typing.Any, folders: _Row, request: _Row) -> _Row:
-    for name in [*request["archives"], request["base"], request["kept"]]:
+    for name in [*request["archives"], *request["kept"], request["base"]]:
         if name:
             base.repos.add_new_repo(name, base.conf, baseurl=[pathlib.Path(folders[name]).as_uri()], metadata_expire=0)
     base.fill_sack(load_system_repo=False)

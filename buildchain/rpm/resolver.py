@@ -17,7 +17,7 @@ from buildchain import bases, command, digest, errors, fetch, lock, manifest, st
 from buildchain.rpm import metadata, repository, stub
 
 _PROGRAM = pathlib.Path(__file__).with_name("_dnf_program.py")
-_KEPT = "kept"
+_KEPT = "kept."
 _HINT = "Mend the package list in distribution.yaml."
 _HINT_MEDIUM = "Verify the medium: buildchain verify."
 _HINT_DNF = "Install dnf 4 (Debian: apt-get install dnf), or lock on a host that has it; a build needs none."
@@ -61,10 +61,11 @@ def resolve_all(
             found.lay_out(folders[name], packages)
         for base in {each.repository.base for each in wanted} - {None}:
             folders[_base_id(base)] = _stub(base, root)
-        if kept:
-            folders[_KEPT] = root / _KEPT
-            repository.write_plain(kept, packages, folders[_KEPT])
-        questions = [_question(each, _KEPT if kept else "") for each in wanted]
+        for name in sorted({package.archive for package in kept} & archives.keys()):
+            folders[_KEPT + name] = root / "kept" / name
+            members = [package for package in kept if package.archive == name]
+            repository.write_plain(members, packages, folders[_KEPT + name])
+        questions = [_question(each, folders) for each in wanted]
         answers = _ask(program, questions, folders, root)
     by_digest = {package.content.digest.hex: package for package in kept}
     sets, problems = [], []
@@ -105,7 +106,7 @@ def holes(folders: Mapping[str, pathlib.Path], base: bases.Base | None, distribu
             "packages": None,
             "modules": [],
             "base": _base_id(base),
-            "kept": "",
+            "kept": [],
         }
         (answer,) = _ask(_interpreter(), [question], found, root)
     if "problem" in answer:
@@ -149,7 +150,7 @@ def _ask(
     return list(json.loads(said))
 
 
-def _question(wanted: Wanted, kept: str) -> dict[str, typing.Any]:
+def _question(wanted: Wanted, folders: Mapping[str, pathlib.Path]) -> dict[str, typing.Any]:
     request = wanted.request
     return {
         "architecture": request.architecture,
@@ -158,7 +159,7 @@ def _question(wanted: Wanted, kept: str) -> dict[str, typing.Any]:
         "packages": request.packages,
         "modules": request.modules,
         "base": _base_id(wanted.repository.base),
-        "kept": kept,
+        "kept": [_KEPT + name for name in request.archives if _KEPT + name in folders],
     }
 
 

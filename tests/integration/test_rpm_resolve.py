@@ -253,6 +253,25 @@ def test_a_partial_update_moves_only_what_is_named(upstream: Archive, tmp_path: 
     assert second.packages()[0] == first.packages()[0]
 
 
+def test_what_is_kept_of_one_archive_says_nothing_of_another(
+    tmp_path: pathlib.Path, home: openpgp.Home, key: str
+) -> None:
+    with Archive(tmp_path / "el8", home, key) as first, Archive(tmp_path / "el9", home, key) as second:
+        first.add(Rpm("tool", "3-1.el8"))
+        second.add(Rpm("tool", "1-1.el9"), Rpm("tool", "2-1.el9"))
+        for each in (first, second):
+            each.publish()
+        site = Site.of(tmp_path, first, second)
+        wanted = []
+        for name in sorted(site.sources):
+            whole = site.wants("tool")
+            wanted.append(dataclasses.replace(whole, request=dataclasses.replace(whole.request, archives=(name,))))
+        before = site.resolve(*wanted)
+        site.pull(before)
+        after = site.resolve(*wanted, kept=tuple(before.packages()))
+        assert [each.packages[0].version for each in after.sets] == ["3-1.el8", "2-1.el9"]
+
+
 @pytest.mark.parametrize(
     ("signed_by", "words"),
     [("", "it has no signature"), ("other", "NOKEY"), ("wrong", "BAD")],
