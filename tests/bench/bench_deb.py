@@ -40,7 +40,12 @@ def rows(_large: bool) -> Iterator[table.Row]:
 def _package(source: store.Store, number: int) -> lock.Package:
     name = f"package-{number:05}"
     depends = ", ".join(f"package-{number // step:05} (>= 1.0)" for step in range(2, 12))
-    control = {"Package": name, "Depends": depends, "Description": f"package {number}\n A longer text.\n .\n Its end."}
+    control = {
+        "Package": name,
+        "Maintainer": "T <t@example.test>",
+        "Depends": depends,
+        "Description": f"package {number}\n A longer text.\n .\n Its end.",
+    }
     files = {f"./usr/share/{name}": number.to_bytes(4, "big") * (_PAYLOAD // 4)}
     return packages.add(source, packages.make_deb(control, files), name)
 
