@@ -137,7 +137,7 @@ class _Apt:
             (self.root / f"medium{number}").symlink_to(folder.resolve())
             source = f"Types: deb\nURIs: copy:{self.root}/medium{number}\nSuites: ./\nSigned-By: {self.root}/key.asc\n"
             stanzas.append(source)
-        (self.root / "key.asc").write_bytes((medium / _KEY).read_bytes())
+        (self.root / "key.asc").write_bytes(_read_key(medium / _KEY))
         (self.root / "etc/apt/sources.list.d/medium.sources").write_text("\n".join(stanzas), encoding="utf-8")
         self._run("apt-get", "update", "-q")
 
@@ -166,6 +166,13 @@ class _Apt:
     def _run(self, *argv: str) -> str:
         environment = {"APT_CONFIG": str(self.root / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
         return command.run(argv, environment=environment).decode(errors="replace")
+
+
+def _read_key(path: pathlib.Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise errors.BuildchainError(str(path), error.strerror or str(error), _HINT) from error
 
 
 def _stanza(package: bases.Package) -> str:

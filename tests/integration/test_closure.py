@@ -97,6 +97,10 @@ def test_without_a_base_the_assumptions_are_named(tmp_path: pathlib.Path, signer
     }
 
 
-def test_what_is_no_medium(tmp_path: pathlib.Path) -> None:
+def test_what_is_no_medium(tmp_path: pathlib.Path, signer: signing.Signer) -> None:
+    root = _medium(tmp_path, signer, ["hello"], [])
+    (root / "signing-key.asc").unlink()
+    with pytest.raises(errors.BuildchainError, match=r"signing-key\.asc: No such file"):
+        closure.check(root, [])
     with pytest.raises(errors.BuildchainError, match=r"has no packages/debian or packages/redhat"):
         closure.check(tmp_path, [])
