@@ -27,6 +27,7 @@ def run(
     stdin: bytes = b"",
     environment: Mapping[str, str] | None = None,
     directory: pathlib.Path | None = None,
+    is_users_own: bool = False,
     hint: str = "",
 ) -> bytes:
     """Run a program to its end and return what it wrote on its standard output.
@@ -35,6 +36,7 @@ def run(
         argv:        program and arguments; the program is searched in PATH.
         stdin:       what the program reads on its standard input.
         environment: variables added to the fixed environment.
+        is_users_own: start from the user's own environment instead: what it says is nobody's input but the user's.
         hint:        what the user should do when the program fails.
 
     Raises:
@@ -43,7 +45,12 @@ def run(
     texts = [str(argument) for argument in argv]
     with _starting(texts, hint):
         done = subprocess.run(
-            texts, input=stdin, capture_output=True, check=False, cwd=directory, env=_environment(environment)
+            texts,
+            input=stdin,
+            capture_output=True,
+            check=False,
+            cwd=directory,
+            env={**os.environ, **(environment or {})} if is_users_own else _environment(environment),
         )
     if done.returncode != 0:
         # apt explains itself on the one, fails on the other.

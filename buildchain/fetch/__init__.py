@@ -3,17 +3,22 @@
     Requests ──plan──▶ Plan ──check_space──▶ pull ──▶ partial/<hex>.part ──size, sha256, fsync, rename──▶ store entry
 
 A part is resumed by the next attempt, the next run or another process; what is in the store is never asked for again.
-Redirects stay on http and https; proxies come from the environment.
+Redirects stay on http and https; proxies come from the environment. What a server wants besides a URL (a token, a
+client's certificate) comes from `Options.access`, and goes to no other host.
 """
 
 import time
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Mapping
 
 from buildchain import errors, store
-from buildchain.fetch._plan import Options, Plan, Pulled, Request, check_space, plan, size_text
+from buildchain.fetch._access import Access, Trust
+from buildchain.fetch._plan import Answer, Options, Plan, Pulled, Request, check_space, plan, size_text
 from buildchain.fetch._progress import BarProgress, LineProgress, NullProgress, Progress, progress_on
 
 __all__ = [
+    "Access",
+    "Answer",
     "BarProgress",
     "LineProgress",
     "NullProgress",
@@ -22,6 +27,8 @@ __all__ = [
     "Progress",
     "Pulled",
     "Request",
+    "Trust",
+    "ask",
     "check_space",
     "get",
     "is_there",
@@ -30,6 +37,8 @@ __all__ = [
     "pull",
     "size_text",
 ]
+
+_NOTHING: Mapping[str, str] = types.MappingProxyType({})
 
 
 def pull(requests: Iterable[Request], source: store.Store, options: Options, progress: Progress) -> Pulled:
@@ -44,7 +53,7 @@ def pull(requests: Iterable[Request], source: store.Store, options: Options, pro
     """
     work = plan(requests, source)
     if not work.missing:
-        return Pulled(held_count=work.held_count, held_bytes=work.held_bytes)
+        return Pulled(held_count=work.held_count, held_bytes=work.held_bytes, shared_bytes=work.shared_bytes)
     if options.is_offline:
         raise _offline(work)
     # Late, as below: `requests` takes 0.2 s to import, and most runs pull nothing.
@@ -52,13 +61,16 @@ def pull(requests: Iterable[Request], source: store.Store, options: Options, pro
 
     started = time.monotonic()
     received = _pool.run(work, source, options, progress)
+    seconds = time.monotonic() - started
     return Pulled(
         count=received.count,
         received_bytes=received.received_bytes,
         held_count=work.held_count + len(work.missing) - received.count,
         held_bytes=work.held_bytes + received.held_bytes,
         attempts=received.attempts,
-        seconds=time.monotonic() - started,
+        seconds=seconds,
+        shared_bytes=work.shared_bytes,
+        peak_bytes_per_s=received.rate.peak or received.received_bytes / max(seconds, 1e-9),
     )
 
 
@@ -70,10 +82,32 @@ def get(url: str, options: Options, *, max_bytes: int) -> bytes:
         IntegrityError:  it is longer than `max_bytes`.
         BuildchainError: `options.is_offline`.
     """
+    return ask(url, options, max_bytes=max_bytes).content
+
+
+def ask(
+    url: str,
+    options: Options,
+    *,
+    max_bytes: int,
+    headers: Mapping[str, str] = _NOTHING,
+    form: Mapping[str, str] = _NOTHING,
+) -> Answer:
+    """Read a small document whole, and what the server says about it.
+
+    Arguments:
+        headers: sent along; `Authorization` not to other hosts that this one redirects to.
+        form:    fields to post; a server that redirects such a question is refused.
+
+    Raises:
+        TransportError:  it cannot be had; `status` holds the server's last answer, if there was one.
+        IntegrityError:  it is longer than `max_bytes`.
+        BuildchainError: `options.is_offline`.
+    """
     _refuse_offline(url, options)
     from buildchain.fetch import _transport
 
-    return _transport.read(url, options, max_bytes)
+    return _transport.read(_transport.Question(url, headers, form), options, max_bytes)
 
 
 def is_there(url: str, options: Options) -> bool:

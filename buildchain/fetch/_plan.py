@@ -3,9 +3,10 @@
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from buildchain import digest, errors, store, urls
+from buildchain.fetch import _access
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -15,6 +16,15 @@ class Request:
     name: str
     content: digest.Descriptor
     urls: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """A small document, and what its server said about it."""
+
+    content: bytes
+    headers: Mapping[str, str]
+    """Names in lower case."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,6 +49,8 @@ class Options:
     """Wait after the first failure in a row; each further one doubles it."""
     longest_wait_s: float = 60
     """No wait is longer, whatever Retry-After asks for."""
+    access: _access.Access | None = None
+    """What some servers want besides a URL."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,6 +63,8 @@ class Plan:
     """Bytes of `missing` that no earlier run has left in a part."""
     held_count: int = 0
     held_bytes: int = 0
+    shared_bytes: int = 0
+    """Bytes that were asked for more than once and are brought only once."""
 
     @property
     def missing_bytes(self) -> int:
@@ -76,6 +90,23 @@ class Pulled:
     attempts: int = 0
     """Answers asked for; the redirects on the way count as one."""
     seconds: float = 0
+    shared_bytes: int = 0
+    """Bytes that were asked for more than once and are kept only once."""
+    peak_bytes_per_s: float = 0
+    """The fastest the link was seen: over a second, or over the whole of a shorter pull."""
+
+    @property
+    def times_floor(self) -> float:
+        """How much longer it took than the same bytes at the link's peak; 1 is perfect."""
+        return self.seconds * self.peak_bytes_per_s / self.received_bytes if self.received_bytes else 1
+
+    def __str__(self) -> str:
+        shared = f", {size_text(self.shared_bytes)} shared" if self.shared_bytes else ""
+        held = f", {self.held_count} held ({size_text(self.held_bytes)})" if self.held_count else ""
+        return (
+            f"pulled {self.count} files, {size_text(self.received_bytes)} in {self.seconds:.1f} s "
+            f"({self.times_floor:.2f} x the link's floor){shared}{held}"
+        )
 
 
 def plan(requests: Iterable[Request], source: store.Store) -> Plan:
@@ -84,7 +115,8 @@ def plan(requests: Iterable[Request], source: store.Store) -> Plan:
     Raises:
         BuildchainError: one digest is given two sizes.
     """
-    distinct = _distinct(requests)
+    wanted = list(requests)
+    distinct = _distinct(wanted)
     missing = [request for request in distinct if not source.has(request.content)]
     missing.sort(key=lambda request: (-request.content.size, request.name))
     return Plan(
@@ -92,6 +124,8 @@ def plan(requests: Iterable[Request], source: store.Store) -> Plan:
         remaining_bytes=sum(_remaining(request.content, source) for request in missing),
         held_count=len(distinct) - len(missing),
         held_bytes=sum(request.content.size for request in {*distinct} - {*missing}),
+        shared_bytes=sum(request.content.size for request in wanted)
+        - sum(request.content.size for request in distinct),
     )
 
 

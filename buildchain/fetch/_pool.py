@@ -1,19 +1,21 @@
 """The pull itself: threads that take the largest missing file, and the attempts that one file goes through."""
 
 import collections
-import contextlib
 import dataclasses
 import threading
 import time
 
 from buildchain import errors, store
-from buildchain.fetch import _part, _plan, _progress, _transport
+from buildchain.fetch import _hosts, _part, _plan, _progress, _transport
 
 _BUSY_WAIT_S = 0.05
 """Another process writes the same file: how long to look away."""
 
 _JOIN_S = 1
 """How long a pull that ends early waits for its threads; one that waits for a server's answer ends with the process."""
+
+_RATE_S = 1
+"""Over how long a rate is measured: shorter, and a full buffer somewhere would count as a fast link."""
 
 _HINT_GONE = "Run ./doit.sh lock: what the mirrors no longer have is replaced by what they have."
 
@@ -25,6 +27,23 @@ class _StopError(Exception):
 
 
 @dataclasses.dataclass(slots=True)
+class Rate:
+    """The most bytes a second that came over at least a second."""
+
+    peak: float = 0
+    _bytes: int = 0
+    _since: float = dataclasses.field(default_factory=time.monotonic)
+
+    def add(self, count: int) -> None:
+        """Bytes came."""
+        self._bytes += count
+        elapsed_s = time.monotonic() - self._since
+        if elapsed_s >= _RATE_S:
+            self.peak = max(self.peak, self._bytes / elapsed_s)
+            self._bytes, self._since = 0, time.monotonic()
+
+
+@dataclasses.dataclass(slots=True)
 class Received:
     """What came of a run."""
 
@@ -33,6 +52,7 @@ class Received:
     held_bytes: int = 0
     """Bytes of files that another process brought in the meantime."""
     attempts: int = 0
+    rate: Rate = dataclasses.field(default_factory=Rate)
 
 
 def run(work: _plan.Plan, source: store.Store, options: _plan.Options, progress: _progress.Progress) -> Received:
@@ -67,6 +87,7 @@ class _Pull:
         self._clients: list[_transport.Client] = []
         self._failures: list[tuple[_plan.Request, errors.BuildchainError]] = []
         self._fatal: BaseException | None = None
+        self._hosts = _hosts.Hosts(options.jobs, self._stop)
         self._silent_hosts: set[str] = set()
         self._put_off_names: set[str] = set()
 
@@ -119,10 +140,19 @@ class _Pull:
                     self._halt(error)
 
     def _next(self) -> _plan.Request | None:
-        with contextlib.suppress(IndexError):
-            if not self._stop.is_set():
-                return self._queue.popleft()
-        return None
+        """The largest missing file of a host that has a turn to give, or else just the largest."""
+        with self._lock:
+            if not self._queue or self._stop.is_set():
+                return None
+            hosts: dict[str, bool] = {}
+            for position, request in enumerate(self._queue):
+                host = _transport.host_of(request.urls[0]) if request.urls else ""
+                if host not in hosts:
+                    hosts[host] = self._hosts.is_free(host)
+                if hosts[host]:
+                    del self._queue[position]
+                    return request
+            return self._queue.popleft()
 
     def _pull(self, request: _plan.Request, client: _transport.Client) -> None:
         with self._source.partial(request.content.digest) as stream:
@@ -142,7 +172,8 @@ class _Pull:
         if request.name not in self._put_off_names:
             self._put_off_names.add(request.name)
             self._on_retry(request.name, "another process pulls it; waiting")
-        self._queue.append(request)
+        with self._lock:
+            self._queue.append(request)
         self._pause(_BUSY_WAIT_S)
 
     def _from_any(self, part: _part.Part, client: _transport.Client) -> None:
@@ -179,15 +210,25 @@ class _Pull:
                 self._pause(wait_s)
 
     def _attempt(self, url: str, part: _part.Part, client: _transport.Client) -> None:
-        with self._lock:
-            self.received.attempts += 1
-        with client.open(url, part.size) as response:
-            self._silent_hosts.discard(_transport.host_of(url))
-            part.begin(url, response)
-            for block in client.blocks(response, part.request.content.size - part.size):
-                part.append(url, block)
-                self._check_stop()
-        part.finish(url)
+        host = _transport.host_of(url)
+        with self._hosts.turn(host):
+            self._check_stop()
+            with self._lock:
+                self.received.attempts += 1
+            started = time.monotonic()
+            try:
+                with client.open(url, part.size) as response:
+                    self._silent_hosts.discard(host)
+                    part.begin(url, response)
+                    for block in client.blocks(response, part.request.content.size - part.size):
+                        part.append(url, block)
+                        self._check_stop()
+                part.finish(url)
+            except _transport.AttemptError as fault:
+                if fault.is_overload:
+                    self._hosts.slow_down(host, started, min(fault.wait_s, self._options.longest_wait_s))
+                raise
+        self._hosts.ease(host)
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
@@ -208,6 +249,7 @@ class _Pull:
     def _on_bytes(self, count: int) -> None:
         with self._lock:
             self.received.received_bytes += max(count, 0)
+            self.received.rate.add(max(count, 0))
             self._progress.on_bytes(count)
 
     def _on_retry(self, name: str, why: str) -> None:

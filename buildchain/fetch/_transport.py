@@ -4,8 +4,10 @@ Knows nothing of digests or the store. The only module that imports `requests`; 
 """
 
 import contextlib
+import dataclasses
 import datetime
 import email.utils
+import functools
 import http
 import http.client
 import os
@@ -15,13 +17,13 @@ import time
 import types
 import typing
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import requests
 import urllib3
 
 from buildchain import digest, errors, urls
-from buildchain.fetch import _plan
+from buildchain.fetch import _access, _plan
 
 MAX_REDIRECTS = 10
 
@@ -37,6 +39,10 @@ _HEADERS = {
 }
 
 _TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
+_OVERLOAD = {429, 503}
+
+_RENEWALS = 2
+"""How often one attempt gets new credentials: for none, and for one that had just expired."""
 
 _SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch
@@ -60,6 +66,7 @@ class AttemptError(Exception):
         status: int | None = None,
         wait_s: float = 0,
         has_connected: bool = True,
+        is_overload: bool = False,
         verdict: errors.BuildchainError | None = None,
     ) -> None:
         super().__init__(why)
@@ -68,8 +75,19 @@ class AttemptError(Exception):
         self.wait_s = wait_s
         """What the server asked for."""
         self.has_connected = has_connected
+        self.is_overload = is_overload
+        """Whether fewer questions at once may help."""
         self.verdict = verdict
         """What to raise when no attempt is left, if that is not a transport error."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a server: with `form` a POST, else a GET."""
+
+    url: str
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    form: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Client:
@@ -106,10 +124,16 @@ class Client:
             AttemptError:   another attempt may fare better.
             TransportError: no other attempt will.
         """
-        url = self._options.rewrites.apply(url)
-        self._response = self._follow(url, {"Range": f"bytes={offset}-"} if offset else {})
+        with self.ask(Question(url, {"Range": f"bytes={offset}-"} if offset else {})) as response:
+            yield response
+
+    @contextlib.contextmanager
+    def ask(self, question: Question) -> Iterator[requests.Response]:
+        """The same for any question."""
+        question = _rewritten(question, self._options)
+        self._response = self._follow(question)
         try:
-            _judge(url, self._response)
+            _judge(question.url, self._response)
             yield self._response
         finally:
             response, self._response = self._response, None
@@ -133,7 +157,8 @@ class Client:
             elapsed_s = time.monotonic() - started
             if elapsed_s >= self._options.read_timeout_s:
                 if received - begun < elapsed_s * self._options.min_bytes_per_s:
-                    raise AttemptError(f"the body stalls: {received - begun} bytes in {elapsed_s:.0f} s")
+                    why = f"the body stalls: {received - begun} bytes in {elapsed_s:.0f} s"
+                    raise AttemptError(why, is_overload=True)
                 started, begun = time.monotonic(), received
 
     def abort(self) -> None:
@@ -143,15 +168,38 @@ class Client:
             with contextlib.suppress(OSError, RuntimeError, ValueError):  # it came to its end in the meantime
                 response.raw.shutdown()
 
-    def _follow(self, url: str, headers: dict[str, str]) -> requests.Response:
-        trail = [url]
-        while True:
-            response = self._ask(trail[-1], headers)
-            if not response.is_redirect:
-                return response
+    def _follow(self, question: Question) -> requests.Response:
+        trail = [question.url]
+        response = self._admitted(question)
+        has_left = False
+        while response.is_redirect:
             with response:
                 trail.append(self._target(response))
             _check_redirect(trail)
+            if question.form:
+                raise errors.TransportError(shown(trail[0]), "redirects what was posted to it", _HINT_ADDRESS)
+            question = dataclasses.replace(question, url=trail[-1])
+            # For good: what leads back to the first host is another's idea.
+            has_left = has_left or host_of(trail[-1]) != host_of(trail[0])
+            if has_left:
+                question = dataclasses.replace(question, headers=_without_secrets(question.headers))
+            response = self._ask(question) if has_left else self._admitted(question)
+        return response
+
+    def _admitted(self, question: Question) -> requests.Response:
+        """An answer to a question with what `access` sends along, renewed while that helps."""
+        access = self._options.access
+        if access is None:
+            return self._ask(question)
+        for _ in range(_RENEWALS):
+            sent = access.headers(question.url)
+            response = self._ask(dataclasses.replace(question, headers={**question.headers, **sent}))
+            if response.status_code != http.HTTPStatus.UNAUTHORIZED:
+                return response
+            with response:
+                challenge = response.headers.get("WWW-Authenticate", "")
+            access.renew(question.url, challenge, sent)
+        return self._ask(dataclasses.replace(question, headers={**question.headers, **access.headers(question.url)}))
 
     def _target(self, response: requests.Response) -> str:
         try:
@@ -161,17 +209,29 @@ class Client:
             why = "is redirected to what is no URL"
             raise errors.TransportError(shown(response.url), why, _HINT_ADDRESS, response.status_code) from error
 
-    def _ask(self, url: str, headers: dict[str, str]) -> requests.Response:
+    def _ask(self, question: Question) -> requests.Response:
+        url = question.url
         if _scheme(url) not in ("http", "https"):
             raise errors.TransportError(shown(url), "is neither an http nor an https URL", _HINT_ADDRESS)
+        trust = (self._options.access.trust(url) if self._options.access else None) or _access.Trust()
         with self._faults(url, has_connected=False):
-            question = self._session.prepare_request(requests.Request("GET", url, headers))
+            prepared = self._session.prepare_request(
+                requests.Request(
+                    "POST" if question.form else "GET",
+                    url,
+                    dict(question.headers),
+                    data=dict(question.form),
+                    # ~/.netrc speaks where nobody else does.
+                    auth=_as_it_is if "Authorization" in question.headers else None,
+                )
+            )
             # Not `Session.send`: it reads the body of a redirect, however long, even when told not to follow it.
             return self._session.get_adapter(url).send(
-                question,
+                prepared,
                 stream=True,
                 timeout=(self._options.connect_timeout_s, self._options.read_timeout_s),
-                verify=self._trusted,
+                verify=trust.ca_bundle or self._trusted,
+                cert=_certificate(trust),
                 proxies=requests.utils.get_environ_proxies(url),
             )
 
@@ -190,12 +250,14 @@ class Client:
             if isinstance(cause, ssl.SSLCertVerificationError):
                 why = f"its certificate is not trusted: {cause.verify_message}"
                 raise errors.TransportError(shown(url), why, _HINT_CA) from error
-            raise AttemptError(self._reason(error, cause), has_connected=has_connected) from error
+            is_overload = has_connected and _is_timeout(cause)
+            why = self._reason(error, cause)
+            raise AttemptError(why, has_connected=has_connected, is_overload=is_overload) from error
 
     def _reason(self, error: Exception, cause: BaseException) -> str:
         if isinstance(error, requests.exceptions.ConnectTimeout):
             return f"no connection within {self._options.connect_timeout_s:g} s"
-        if isinstance(cause, TimeoutError | urllib3.exceptions.ReadTimeoutError):
+        if _is_timeout(cause):
             return f"no byte for {self._options.read_timeout_s:g} s"
         if isinstance(cause, urllib3.exceptions.IncompleteRead | http.client.IncompleteRead):
             return "the connection ended before the body did"
@@ -231,10 +293,14 @@ class Tries:
         return min(max(wait_s, fault.wait_s), self._options.longest_wait_s)
 
 
-def read(url: str, options: _plan.Options, max_bytes: int) -> bytes:
-    """The whole body of a small document, asked for as often as it takes."""
-    address = options.rewrites.apply(url)
-    return _insist(address, options, lambda client: _read_once(client, address, max_bytes))
+def read(question: Question, options: _plan.Options, max_bytes: int) -> _plan.Answer:
+    """A small document, asked for as often as it takes."""
+    question = _rewritten(question, options)
+    return _insist(question.url, options, lambda client: _read_once(client, question, max_bytes))
+
+
+def _rewritten(question: Question, options: _plan.Options) -> Question:
+    return dataclasses.replace(question, url=options.rewrites.apply(question.url))
 
 
 def is_there(url: str, options: _plan.Options) -> bool:
@@ -265,14 +331,15 @@ def _is_there_once(client: Client, url: str) -> bool:
     return True
 
 
-def _read_once(client: Client, url: str, max_bytes: int) -> bytes:
-    with client.open(url) as response:
+def _read_once(client: Client, question: Question, max_bytes: int) -> _plan.Answer:
+    with client.ask(question) as response:
         if response.status_code != http.HTTPStatus.OK:
-            raise _refusal(url, response.status_code)
+            raise _refusal(question.url, response.status_code)
         content = b"".join(client.blocks(response, max_bytes))
+        headers = {name.lower(): value for name, value in response.headers.items()}
     if len(content) > max_bytes:
-        raise errors.IntegrityError(shown(url), "the server", f"at most {max_bytes} bytes", "more")
-    return content
+        raise errors.IntegrityError(shown(question.url), "the server", f"at most {max_bytes} bytes", "more")
+    return _plan.Answer(content, headers)
 
 
 def find_ca_bundle(ca_bundle: str | None) -> str | bool:
@@ -296,6 +363,7 @@ def host_of(url: str) -> str:
     return "/".join(shown(url).split("/", 3)[:3])
 
 
+@functools.cache  # it takes as long as a small document
 def _check_bundle(name: str, value: str) -> None:
     try:
         if not pathlib.Path(value).is_dir():
@@ -320,6 +388,20 @@ def _check_redirect(trail: list[str]) -> None:
     raise errors.TransportError(shown(trail[0]), why, _HINT_ADDRESS)
 
 
+def _without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name != "Authorization"}
+
+
+def _as_it_is(question: requests.PreparedRequest) -> requests.PreparedRequest:
+    return question
+
+
+def _certificate(trust: _access.Trust) -> str | tuple[str, str] | None:
+    if trust.client_certificate and trust.client_key:
+        return trust.client_certificate, trust.client_key
+    return trust.client_certificate
+
+
 def _scheme(url: str) -> str:
     return url.partition(":")[0].lower()
 
@@ -327,14 +409,15 @@ def _scheme(url: str) -> str:
 def _judge(url: str, response: requests.Response) -> None:
     status = response.status_code
     if status in _TEMPORARY:
-        raise AttemptError(_status_text(status), status=status, wait_s=_retry_after_s(response.headers))
+        wait_s, is_overload = _retry_after_s(response.headers), status in _OVERLOAD
+        raise AttemptError(_status_text(status), status=status, wait_s=wait_s, is_overload=is_overload)
     if status not in (200, 206, 416):
         raise _refusal(url, status)
 
 
 def _refusal(url: str, status: int) -> errors.TransportError:
     hint = {
-        401: "The server asks for a user name: give it in the mirror's URL or in ~/.netrc.",
+        401: "Give a user name in the mirror's URL or in ~/.netrc; for a registry, log in with podman or docker.",
         403: "Ask the server's owner for access, or choose another mirror.",
         404: "Run ./doit.sh lock: what the mirror no longer has is replaced by what it has.",
         407: "The proxy asks for a user name: give it in http_proxy and https_proxy.",
@@ -362,6 +445,10 @@ def _retry_after_s(headers: typing.Mapping[str, str]) -> float:
     if date.tzinfo is None:
         date = date.replace(tzinfo=datetime.UTC)
     return max(0, date.timestamp() - time.time())
+
+
+def _is_timeout(cause: BaseException) -> bool:
+    return isinstance(cause, TimeoutError | urllib3.exceptions.ReadTimeoutError)
 
 
 def _innermost(error: BaseException) -> BaseException:

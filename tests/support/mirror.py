@@ -17,6 +17,7 @@ import ssl
 import threading
 import time
 import types
+import typing
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -85,6 +86,8 @@ class Answer:
         """The head of what was asked for."""
         size = len(self.content)
         headers = {"Content-Length": str(size - self.asked.offset)}
+        if self.asked.path in self.mirror.types:
+            headers["Content-Type"] = self.mirror.types[self.asked.path]
         if self.asked.offset:
             headers["Content-Range"] = f"bytes {self.asked.offset}-{size - 1}/{size}"
         self.head(206 if self.asked.offset else 200, headers)
@@ -135,6 +138,8 @@ class Mirror:
 
     def __init__(self, context: ssl.SSLContext | None = None, bytes_per_s: float = 0, latency_s: float = 0) -> None:
         self.log: list[Asked] = []
+        self.types: dict[str, str] = {}
+        """Media types by path, for the files that have one."""
         self._files: dict[str, bytes | Synthetic] = {}
         self._lies: dict[str, collections.deque[Lie]] = {}
         self._bytes_per_s = bytes_per_s
@@ -148,7 +153,7 @@ class Mirror:
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.url = f"{'https' if context else 'http'}://localhost:{self._server.server_port}"
 
-    def __enter__(self) -> "Mirror":
+    def __enter__(self) -> typing.Self:
         threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()
         return self
 
@@ -165,6 +170,11 @@ class Mirror:
         self._lies[f"/{name}"] = collections.deque(lies)
         known = content.descriptor() if isinstance(content, Synthetic) else digest.Descriptor.of_bytes(content)
         return fetch.Request(name, known, (f"{self.url}/{name}",))
+
+    def lie(self, path: str, *lies: Lie) -> None:
+        """Answer the next requests for a path with lies."""
+        self._lies[path] = collections.deque(lies)
+        self._files.setdefault(path, b"")
 
     def asked(self, name: str) -> list[Asked]:
         """The log of one file."""
@@ -374,6 +384,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.server.mirror.answer(self)
             return
         self.close_connection = True
+
+    def do_POST(self) -> None:
+        self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:
         """The log is a list."""

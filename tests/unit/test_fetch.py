@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import strategies
 
 from buildchain import digest, errors, fetch, store, urls
-from buildchain.fetch import _transport
+from buildchain.fetch import _hosts, _transport
 from tests.support import mirror
 
 CONTENT = bytes(range(256)) * 200
@@ -694,3 +695,70 @@ def test_nothing_heavy_is_imported_before_the_first_byte() -> None:
 def _temporary_store() -> Iterator[store.Store]:
     with tempfile.TemporaryDirectory() as folder:
         yield store.Store(pathlib.Path(folder))
+
+
+# How much a host is asked at once.
+
+
+def test_a_limit_is_halved_once_for_all_that_was_asked_before() -> None:
+    hosts = _hosts.Hosts(8, threading.Event())
+    started = time.monotonic()
+    for _ in range(8):
+        hosts.slow_down("a", started, 0)
+    assert (hosts.limit("a"), hosts.limit("b")) == (4, 8)
+    hosts.slow_down("a", time.monotonic(), 0)
+    for _ in range(5):
+        hosts.slow_down("a", time.monotonic(), 0)
+    assert hosts.limit("a") == 1
+    hosts.ease("a")
+    assert hosts.limit("a") == 2
+    hosts.ease("a")
+    hosts.ease("a")
+    assert hosts.limit("a") == 3
+
+
+def test_a_full_or_waiting_host_has_no_turn() -> None:
+    hosts = _hosts.Hosts(1, threading.Event())
+    with hosts.turn("a"):
+        assert not hosts.is_free("a")
+        assert hosts.is_free("b")
+    assert hosts.is_free("a")
+    hosts.slow_down("a", time.monotonic(), 0.2)
+    assert not hosts.is_free("a")
+    started = time.monotonic()
+    with hosts.turn("a"):
+        assert time.monotonic() - started > 0.1
+
+
+def test_nobody_waits_for_a_turn_when_the_pull_ends() -> None:
+    stop = threading.Event()
+    hosts = _hosts.Hosts(1, stop)
+    hosts.slow_down("a", time.monotonic(), 60)
+    stop.set()
+    with hosts.turn("a"):
+        pass
+
+
+def test_files_of_another_host_do_not_wait(shelf: store.Store) -> None:
+    with mirror.Mirror() as busy, mirror.Mirror() as other:
+        first = busy.add("first", b"x" * 2000, mirror.status(429, "1"))
+        requests = [first, *(busy.add(f"{number}", b"x" * (1000 + number)) for number in range(3))]
+        requests += [other.add(f"o{number}", b"y" * (10 + number)) for number in range(3)]
+        options = dataclasses.replace(OPTIONS, jobs=2, longest_wait_s=0.4)
+        journal = Journal()
+        fetch.pull(requests, shelf, options, journal)
+        assert len(journal.names) == 7
+        assert journal.names[-1] in {"first", "0", "1", "2"}
+
+
+def test_what_a_pull_says_at_its_end() -> None:
+    pulled = fetch.Pulled(
+        count=2,
+        received_bytes=10_000_000,
+        held_count=1,
+        held_bytes=5,
+        seconds=2,
+        shared_bytes=7_000,
+        peak_bytes_per_s=6e6,
+    )
+    assert str(pulled) == "pulled 2 files, 10.0 MB in 2.0 s (1.20 x the link's floor), 7.0 kB shared, 1 held (5 B)"
