@@ -5,12 +5,28 @@ import pathlib
 from buildchain import errors
 from buildchain.lock._compare import changes, check_covers, check_not_older, differences
 from buildchain.lock._format import FORMAT, dump, parse
-from buildchain.lock._values import FILE_NAME, HINT, Index, Lock, Package, PackageSet, Request
+from buildchain.lock._values import (
+    FILE_NAME,
+    HINT,
+    Blob,
+    Image,
+    ImageManifest,
+    ImageRequest,
+    Index,
+    Lock,
+    Package,
+    PackageSet,
+    Request,
+)
 
 __all__ = [
     "FILE_NAME",
     "FORMAT",
     "HINT",
+    "Blob",
+    "Image",
+    "ImageManifest",
+    "ImageRequest",
     "Index",
     "Lock",
     "Package",

@@ -5,16 +5,23 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 
 from buildchain import digest, errors
-from buildchain.lock._values import FILE_NAME, HINT, Lock, Request
+from buildchain.lock._values import FILE_NAME, HINT, Image, ImageRequest, Lock, Request
 
 _NO_SUITES: Mapping[str, str] = types.MappingProxyType({})
+_NO_IMAGES: Mapping[ImageRequest, str] = types.MappingProxyType({})
 
 
-def differences(value: Lock, requests: Sequence[Request], suites: Mapping[str, str] = _NO_SUITES) -> list[str]:
+def differences(
+    value: Lock,
+    requests: Sequence[Request],
+    suites: Mapping[str, str] = _NO_SUITES,
+    images: Mapping[ImageRequest, str] = _NO_IMAGES,
+) -> list[str]:
     """What the intent asks for and the lock does not hold, or the other way round; empty if the lock covers it.
 
     Arguments:
         suites: the suite by archive name.
+        images: the images to pull, each with the digest that the intent pins it to, or "".
     """
     wanted = {each.name: _features(each.architecture, each.archives, each.words) for each in requests}
     held = {each.name: _features(each.architecture, each.archives, each.requested) for each in value.sets}
@@ -23,6 +30,7 @@ def differences(value: Lock, requests: Sequence[Request], suites: Mapping[str, s
     for name in sorted(wanted.keys() & held.keys()):
         found += [f"{name}: {word} is wanted but not locked" for word in wanted[name] if word not in held[name]]
         found += [f"{name}: {word} is locked but not wanted" for word in held[name] if word not in wanted[name]]
+    found += _differences_of_images({each.request: each for each in value.images}, images)
     return found + [
         f"archive {index.archive}: suite {index.suite} is locked but {suites[index.archive]} is wanted"
         for index in value.indexes
@@ -30,16 +38,22 @@ def differences(value: Lock, requests: Sequence[Request], suites: Mapping[str, s
     ]
 
 
-def check_covers(value: Lock, requests: Sequence[Request], suites: Mapping[str, str] = _NO_SUITES) -> None:
+def check_covers(
+    value: Lock,
+    requests: Sequence[Request],
+    suites: Mapping[str, str] = _NO_SUITES,
+    images: Mapping[ImageRequest, str] = _NO_IMAGES,
+) -> None:
     """Refuse a lock that was made for another intent.
 
     Arguments:
         suites: the suite by archive name.
+        images: the images to pull, each with the digest that the intent pins it to, or "".
 
     Raises:
         BuildchainError: naming every difference.
     """
-    found = differences(value, requests, suites)
+    found = differences(value, requests, suites, images)
     if found:
         why = "\n".join(["does not cover distribution.yaml and the recipes", *(f"  {line}" for line in found)])
         raise errors.BuildchainError(FILE_NAME, why, HINT)
@@ -59,7 +73,7 @@ def check_not_older(old: Lock, new: Lock) -> None:
 
 
 def changes(old: Lock, new: Lock) -> list[str]:
-    """What a new lock changes, one line a package, for a reviewer."""
+    """What a new lock changes, one line a package or image, for a reviewer."""
     before, after = _versions(old), _versions(new)
     lines = []
     for name in sorted(before.keys() | after.keys()):
@@ -68,7 +82,38 @@ def changes(old: Lock, new: Lock) -> list[str]:
             lines.append(f"{name}: {', '.join(sorted(was)) or 'absent'} -> {', '.join(sorted(now)) or 'absent'}")
         elif was != now:
             lines.append(f"{name}: {', '.join(sorted(now))} has other bytes under the same version")
+    return lines + _changes_of_images(old, new)
+
+
+def _differences_of_images(held: Mapping[ImageRequest, Image], wanted: Mapping[ImageRequest, str]) -> list[str]:
+    found = [f"image {_spell(each)} is wanted but not locked" for each in sorted(wanted.keys() - held.keys())]
+    found += [f"image {_spell(each)} is locked but not wanted" for each in sorted(held.keys() - wanted.keys())]
+    for each in sorted(wanted.keys() & held.keys()):
+        locked = str(held[each].top.content.digest)
+        if wanted[each] not in ("", locked):
+            found.append(f"image {each.name}: {wanted[each]} is wanted but {locked} is locked")
+    return found
+
+
+def _spell(wanted: ImageRequest) -> str:
+    signatures = " with signatures" if wanted.has_signatures else ""
+    return f"{wanted.name} ({wanted.source}:{wanted.tag} for {', '.join(wanted.platforms)}{signatures})"
+
+
+def _changes_of_images(old: Lock, new: Lock) -> list[str]:
+    before, after = ({each.request.name: each for each in value.images} for value in (old, new))
+    lines = []
+    for name in sorted(before.keys() | after.keys()):
+        was, now = before.get(name), after.get(name)
+        if was and now and was != now and _head(was) == _head(now):
+            lines.append(f"image {name}: {now.request.tag} has other parts under the same digest")
+        elif was != now:
+            lines.append(f"image {name}: {_head(was)} -> {_head(now)}")
     return lines
+
+
+def _head(image: Image | None) -> str:
+    return f"{image.request.source}:{image.request.tag}@{image.top.content.digest}" if image else "absent"
 
 
 def _versions(value: Lock) -> dict[str, dict[str, set[digest.Digest]]]:

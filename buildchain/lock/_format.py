@@ -8,9 +8,9 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 
 from buildchain import digest
-from buildchain.lock._values import Index, Lock, Package, PackageSet
+from buildchain.lock._values import Blob, Image, ImageManifest, ImageRequest, Index, Lock, Package, PackageSet
 
-FORMAT = 1
+FORMAT = 2
 _DATE = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -24,7 +24,10 @@ def parse(content: bytes) -> Lock:
     sets = [_read_set(row, by_reference) for row in value["sets"]]
     if len({each.name for each in sets}) < len(sets):
         raise ValueError("two sets of one name")
-    return Lock(tuple(sorted(_read_index(row) for row in value["indexes"])), tuple(sets))
+    images = [_read_image(row) for row in value["images"]]
+    if len({each.request.name for each in images}) < len(images):
+        raise ValueError("two images of one name")
+    return Lock(tuple(sorted(_read_index(row) for row in value["indexes"])), tuple(sets), tuple(images))
 
 
 def dump(value: Lock) -> bytes:
@@ -48,6 +51,7 @@ def dump(value: Lock) -> bytes:
         _rows("indexes", [_row(_write_index(index)) for index in sorted(value.indexes)]),
         _rows("packages", [_row(_write_package(package)) for package in packages]),
         _rows("sets", sets),
+        _rows("images", [_write_image(each) for each in sorted(value.images, key=lambda each: each.request)]),
     ]
     return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
 
@@ -100,9 +104,7 @@ def _write_package(package: Package) -> dict[str, typing.Any]:
 
 def _read_package(row: dict[str, typing.Any]) -> Package:
     texts = {field.name: _text(row, field.name) for field in dataclasses.fields(Package) if field.name != "content"}
-    if type(row["size"]) is not int:
-        raise TypeError(f"size is {row['size']!r}")
-    return Package(**texts, content=digest.Descriptor(digest.Digest.parse(_text(row, "digest")), row["size"]))
+    return Package(**texts, content=_read_content(row))
 
 
 def _read_set(row: dict[str, typing.Any], packages: Mapping[str, Package]) -> PackageSet:
@@ -110,6 +112,61 @@ def _read_set(row: dict[str, typing.Any], packages: Mapping[str, Package]) -> Pa
     archives, requested = _texts(row, "archives"), _texts(row, "requested")
     assumes = _texts(row, "assumes") if "assumes" in row else ()
     return PackageSet(_text(row, "name"), _text(row, "architecture"), requested, members, archives, assumes)
+
+
+def _write_image(image: Image) -> str:
+    wanted = image.request
+    head: dict[str, typing.Any] = {
+        "name": wanted.name,
+        "source": wanted.source,
+        "tag": wanted.tag,
+        "platforms": list(wanted.platforms),
+    }
+    if wanted.has_signatures:
+        head["signatures"] = True
+    manifests = [
+        _row(_write_content(each.content, each.media_type, tag=each.tag, platform=each.platform))
+        for each in sorted(image.manifests)
+    ]
+    blobs = [_row(_write_content(each.content, each.media_type)) for each in sorted(image.blobs)]
+    return f"{_row(head)[:-1]}, {_members('manifests', manifests)}, {_members('blobs', blobs)}}}"
+
+
+def _members(name: str, rows: Sequence[str]) -> str:
+    lines = ",\n".join(f"    {row}" for row in rows)
+    return f'"{name}": [\n{lines}\n  ]' if rows else f'"{name}": []'
+
+
+def _write_content(content: digest.Descriptor, media_type: str, **more: str) -> dict[str, typing.Any]:
+    row = {"digest": str(content.digest), "size": content.size, "media_type": media_type}
+    return row | {name: text for name, text in more.items() if text}
+
+
+def _read_image(row: dict[str, typing.Any]) -> Image:
+    has_signatures = row.get("signatures", False)
+    if not isinstance(has_signatures, bool):
+        raise TypeError(f"signatures is {has_signatures!r}")
+    name, source, tag = (_text(row, key) for key in ("name", "source", "tag"))
+    wanted = ImageRequest(name, source, tag, _texts(row, "platforms"), has_signatures)
+    manifests = [
+        ImageManifest(
+            _read_content(each),
+            _text(each, "media_type"),
+            _text({"tag": "", **each}, "tag"),
+            _text({"platform": "", **each}, "platform"),
+        )
+        for each in row["manifests"]
+    ]
+    if [each.tag for each in manifests].count(wanted.tag) != 1:
+        raise ValueError(f"image {wanted.name} has not one manifest of its tag")
+    blobs = [Blob(_read_content(each), _text(each, "media_type")) for each in row["blobs"]]
+    return Image(wanted, tuple(sorted(manifests)), tuple(sorted(blobs)))
+
+
+def _read_content(row: dict[str, typing.Any]) -> digest.Descriptor:
+    if type(row["size"]) is not int:
+        raise TypeError(f"size is {row['size']!r}")
+    return digest.Descriptor(digest.Digest.parse(_text(row, "digest")), row["size"])
 
 
 def _text(row: dict[str, typing.Any], name: str) -> str:

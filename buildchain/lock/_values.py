@@ -83,12 +83,66 @@ class PackageSet:
     assumes: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class ImageRequest:
+    """A pulled image as the intent wants it.
+
+    `source` is `HOST[:PORT]/REPOSITORY`; `platforms` are spelled `linux/amd64` or `linux/arm/v7`.
+    """
+
+    name: str
+    source: str
+    tag: str
+    platforms: tuple[str, ...]
+    has_signatures: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Blob:
+    """A configuration, a layer, or what else a manifest names."""
+
+    content: digest.Descriptor
+    media_type: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class ImageManifest:
+    """An image manifest or index: its raw bytes are kept.
+
+    `tag` is what it is served by besides its digest, or empty; `platform` is that of its image, or empty.
+    """
+
+    content: digest.Descriptor
+    media_type: str
+    tag: str = ""
+    platform: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Image:
+    """What a pulled image is made of; manifests and blobs are sorted."""
+
+    request: ImageRequest
+    manifests: tuple[ImageManifest, ...]
+    blobs: tuple[Blob, ...]
+
+    @property
+    def top(self) -> ImageManifest:
+        """What the tag of the image stands for: a manifest or an index."""
+        return next(each for each in self.manifests if each.tag == self.request.tag)
+
+    def contents(self) -> list[digest.Descriptor]:
+        """Everything that has to be in the store."""
+        return [*(each.content for each in self.manifests), *(each.content for each in self.blobs)]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lock:
-    """All indexes used and all package sets, sorted by name."""
+    """All indexes used, all package sets and all pulled images, sorted by name."""
 
     indexes: tuple[Index, ...] = ()
     sets: tuple[PackageSet, ...] = ()
+    images: tuple[Image, ...] = ()
 
     def packages(self) -> list[Package]:
         """Every package once, sorted."""
@@ -104,6 +158,17 @@ class Lock:
             if each.name == name:
                 return each
         raise errors.BuildchainError(FILE_NAME, f"has no entry for {name}", HINT)
+
+    def image(self, name: str) -> Image:
+        """A pulled image.
+
+        Raises:
+            BuildchainError: the lock has no such image.
+        """
+        for each in self.images:
+            if each.request.name == name:
+                return each
+        raise errors.BuildchainError(FILE_NAME, f"has no image {name}", HINT)
 
     def date_of(self, packages: Iterable[Package]) -> int:
         """The newest date of the indexes these packages came from."""

@@ -744,7 +744,7 @@ def test_files_of_another_host_do_not_wait(shelf: store.Store) -> None:
         first = busy.add("first", b"x" * 2000, mirror.status(429, "1"))
         requests = [first, *(busy.add(f"{number}", b"x" * (1000 + number)) for number in range(3))]
         requests += [other.add(f"o{number}", b"y" * (10 + number)) for number in range(3)]
-        options = dataclasses.replace(OPTIONS, jobs=2, longest_wait_s=0.4)
+        options = dataclasses.replace(OPTIONS, jobs=2, longest_wait_s=1)
         journal = Journal()
         fetch.pull(requests, shelf, options, journal)
         assert len(journal.names) == 7

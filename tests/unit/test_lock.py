@@ -52,7 +52,7 @@ def _with_set(*packages: lock.Package) -> lock.Lock:
 
 def test_the_file_is_json_with_a_line_for_each_package() -> None:
     text = lock.dump(GOOD).decode()
-    assert json.loads(text)["format"] == 1
+    assert json.loads(text)["format"] == lock.FORMAT
     assert sum('"version"' in line for line in text.splitlines()) == 2
     assert '    "bash:amd64"' in text
     assert text.endswith("}\n")
@@ -215,7 +215,7 @@ _ROW = json.loads(lock.dump(GOOD))
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        (["format"], 2), (["format"], None), (["packages"], None), (["packages", 0], []),
+        (["format"], 1), (["format"], None), (["packages"], None), (["packages", 0], []),
         (["packages", 0, "size"], "9"),
         (["packages", 0, "size"], 1.5), (["packages", 0, "size"], True), (["packages", 0, "size"], -1),
         (["packages", 0, "size"], float("inf")), (["packages", 0, "size"], float("nan")),
@@ -234,7 +234,7 @@ def test_one_wrong_value_is_a_sentence(tmp_path: pathlib.Path, place: list[str |
     for key in place[:-1]:
         node = node[key]
     node[place[-1]] = value
-    with pytest.raises(errors.BuildchainError, match=r"is not a lock of format 1 (.|\n)*Run ./doit.sh lock"):
+    with pytest.raises(errors.BuildchainError, match=r"is not a lock of format 2 (.|\n)*Run ./doit.sh lock"):
         _load(tmp_path, json.dumps(changed).encode())
 
 
@@ -242,7 +242,7 @@ def test_one_wrong_value_is_a_sentence(tmp_path: pathlib.Path, place: list[str |
     "content", [b"", b"\xff\xfe", b"null", b"[]", b"[" * 100_000, b"<<<<<<< HEAD\n" + lock.dump(GOOD), b"9" * 5000]
 )
 def test_garbage_is_a_sentence(tmp_path: pathlib.Path, content: bytes) -> None:
-    with pytest.raises(errors.BuildchainError, match="is not a lock of format 1") as caught:
+    with pytest.raises(errors.BuildchainError, match="is not a lock of format 2") as caught:
         _load(tmp_path, content)
     assert len(str(caught.value)) < 500
 
@@ -278,3 +278,74 @@ def test_modules_and_base_are_words_of_a_request() -> None:
         "x: @m:1 is locked but not wanted",
         "x: base el-9 0123456789ab is locked but not wanted",
     ]
+
+
+TOP = digest.Descriptor.of_bytes(b"index")
+CHILD = digest.Descriptor.of_bytes(b"manifest")
+WANTED = lock.ImageRequest("pause", "registry.example/pause", "3.9", ("linux/amd64",), has_signatures=True)
+PAUSE = lock.Image(
+    WANTED,
+    tuple(
+        sorted(
+            [
+                lock.ImageManifest(TOP, "application/vnd.oci.image.index.v1+json", "3.9"),
+                lock.ImageManifest(CHILD, "application/vnd.oci.image.manifest.v1+json", "", "linux/amd64"),
+            ]
+        )
+    ),
+    (lock.Blob(digest.Descriptor.of_bytes(b"layer"), "application/vnd.oci.image.layer.v1.tar+gzip"),),
+)
+WITH_IMAGE = dataclasses.replace(GOOD, images=(PAUSE,))
+
+
+def test_a_pulled_image_has_a_line_for_each_part(tmp_path: pathlib.Path) -> None:
+    text = lock.dump(WITH_IMAGE)
+    assert lock.parse(text) == WITH_IMAGE
+    assert len(text.splitlines()) == len(lock.dump(GOOD).splitlines()) + 7
+    assert WITH_IMAGE.image("pause").top.content == TOP
+    assert len(PAUSE.contents()) == 3
+    with pytest.raises(errors.BuildchainError, match="has no image etcd"):
+        WITH_IMAGE.image("etcd")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"tag": "3.9", "platforms"', b'"tag": "3.8", "platforms"'),
+        (b'"signatures": true', b'"signatures": 1'),
+        (b'"platforms": ["linux/amd64"]', b'"platforms": "linux/amd64"'),
+        (b'"media_type": "application/vnd.oci.image.index', b'"kind": "application/vnd.oci.image.index'),
+        (f'"size": {TOP.size}, "media'.encode(), b'"size": true, "media'),
+        (str(CHILD.digest).encode(), b"sha512:00"),
+    ],
+)
+def test_a_wrong_image_is_a_sentence(tmp_path: pathlib.Path, old: bytes, new: bytes) -> None:
+    text = lock.dump(WITH_IMAGE)
+    assert old in text
+    (tmp_path / "lock").write_bytes(text.replace(old, new))
+    with pytest.raises(errors.BuildchainError, match="is not a lock of format"):
+        lock.load(tmp_path / "lock")
+
+
+def test_an_intent_with_other_images_is_not_covered() -> None:
+    assert lock.differences(WITH_IMAGE, REQUESTS, SUITES, {WANTED: str(TOP.digest)}) == []
+    assert lock.differences(WITH_IMAGE, REQUESTS, SUITES, {WANTED: str(CHILD.digest)}) == [
+        f"image pause: {CHILD.digest} is wanted but {TOP.digest} is locked"
+    ]
+    newer = dataclasses.replace(WANTED, tag="3.10", has_signatures=False)
+    assert lock.differences(WITH_IMAGE, REQUESTS, SUITES, {newer: ""}) == [
+        "image pause (registry.example/pause:3.10 for linux/amd64) is wanted but not locked",
+        "image pause (registry.example/pause:3.9 for linux/amd64 with signatures) is locked but not wanted",
+    ]
+
+
+def test_a_moved_image_is_told() -> None:
+    moved = dataclasses.replace(PAUSE, manifests=(lock.ImageManifest(CHILD, "x", "3.9"),))
+    before, after = f"registry.example/pause:3.9@{TOP.digest}", f"registry.example/pause:3.9@{CHILD.digest}"
+    assert lock.changes(GOOD, WITH_IMAGE) == [f"image pause: absent -> {before}"]
+    assert lock.changes(WITH_IMAGE, dataclasses.replace(GOOD, images=(moved,))) == [f"image pause: {before} -> {after}"]
+    signed = dataclasses.replace(PAUSE, blobs=())
+    assert lock.changes(WITH_IMAGE, dataclasses.replace(GOOD, images=(signed,))) == [
+        "image pause: 3.9 has other parts under the same digest"
+    ]
+    assert lock.changes(WITH_IMAGE, WITH_IMAGE) == []
