@@ -14,6 +14,7 @@ DEB, RPM = "deb", "rpm"
 """The types of archives and repositories."""
 FAMILIES = {DEB: "debian", RPM: "redhat"}
 """The families of operating systems: their folders in packages/, and their names in salt/metalk8s/versions.json."""
+DEFAULT_PLATFORM = "linux/amd64"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,13 +73,23 @@ class ImageSpec:
     """An image that ships under `name:tag`.
 
     `follows` is the package whose version the tag must equal, or empty; `bootstraps` says that a node needs the image
-    before the registry runs.
+    before the registry runs. An image with a `source` (`HOST[:PORT]/REPOSITORY`) is pulled from there, by `pinned` if
+    that digest is given; the others are built from the recipe of their name.
     """
 
     name: str
     tag: str
     follows: str
     bootstraps: bool = False
+    source: str = ""
+    pinned: str = ""
+    platforms: tuple[str, ...] = ()
+    has_signatures: bool = False
+
+    @property
+    def is_pulled(self) -> bool:
+        """Whether the image comes from a registry."""
+        return bool(self.source)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,9 +111,10 @@ def load(path: pathlib.Path) -> Manifest:
         ConfigError: with every problem in the file and its line.
     """
     loaded = document.load(path, "distribution.schema.json")
-    dangling = sorted(_dangling(loaded, path.parent), key=lambda problem: loaded.line(problem[0]))
-    if dangling:
-        raise errors.ConfigError(str(path), (loaded.problem(*problem) for problem in dangling))
+    found = [*_dangling(loaded, path.parent), *_contradictions(loaded.value["images"]["ship"])]
+    if found:
+        found.sort(key=lambda problem: loaded.line(problem[0]))
+        raise errors.ConfigError(str(path), (loaded.problem(*problem) for problem in found))
     value = loaded.value
     known = _bases(loaded, path.parent)
     return Manifest(
@@ -110,10 +122,7 @@ def load(path: pathlib.Path) -> Manifest:
         repositories=tuple(_repository(name, row, known) for name, row in sorted(value["repositories"].items())),
         image_archives=tuple(value["images"]["archives"]),
         builder_archives=tuple(value.get("builder", {}).get("archives", ())),
-        images=tuple(
-            ImageSpec(name, row["tag"], row.get("follows", ""), row.get("bootstraps", False))
-            for name, row in sorted(value["images"]["ship"].items())
-        ),
+        images=tuple(_image(name, row) for name, row in sorted(value["images"]["ship"].items())),
     )
 
 
@@ -147,6 +156,33 @@ def _bases(loaded: document.Document, directory: pathlib.Path) -> dict[str, base
     """By path, what hosts hold; those of the named files."""
     rows = loaded.value["repositories"].values()
     return {path: bases.load(directory / path) for path in sorted({row["base"] for row in rows if "base" in row})}
+
+
+def _image(name: str, row: Mapping[str, typing.Any]) -> ImageSpec:
+    platforms = row.get("platforms") or [row.get("platform", DEFAULT_PLATFORM)]
+    return ImageSpec(
+        name=name,
+        tag=row["tag"],
+        follows=row.get("follows", ""),
+        bootstraps=row.get("bootstraps", False),
+        source=row.get("source", ""),
+        pinned=row.get("digest", ""),
+        platforms=tuple(sorted(platforms)) if "source" in row else (),
+        has_signatures=row.get("signatures", False),
+    )
+
+
+def _contradictions(images: Mapping[str, Mapping[str, typing.Any]]) -> Iterator[tuple[document.Place, str]]:
+    """Keys that make no sense together."""
+    for name, row in images.items():
+        place = ("images", "ship", name)
+        if "source" not in row:
+            lonely = [key for key in ("digest", "platform", "platforms", "signatures") if key in row]
+            yield from (((*place, key), "is only for an image with a source") for key in lonely)
+        elif "follows" in row:
+            yield (*place, "follows"), "is only for an image without a source: this one is pulled"
+        if "platform" in row and "platforms" in row:
+            yield (*place, "platforms"), "stands beside platform: give one of them"
 
 
 def _dangling(loaded: document.Document, directory: pathlib.Path) -> Iterator[tuple[document.Place, str]]:

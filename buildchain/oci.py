@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from buildchain import digest, errors, store, tree
+from buildchain import digest, errors, lock, registry_client, store, tree
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -18,6 +18,9 @@ LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 DIRECTORY_VERSION = b"Directory Transport Version: 1.1\n"
 """containers/image, directory transport: without this file its readers refuse the folder."""
+
+CHILD_SUFFIX = ".manifest.json"
+"""In that transport: what follows the digest in the name of a manifest that the index names."""
 
 # OCI distribution specification 1.1, section "Pulling manifests".
 _NAME = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
@@ -117,6 +120,24 @@ def directory(
     return tree.build(files).moved_to(f"images/{name}/{tag}")
 
 
+def pulled(image: lock.Image, source: store.Store) -> tree.Tree:
+    """The tree of an image that was pulled: all bytes as they came, an index with those of its images that are locked.
+
+    Arguments:
+        source: holds them; receives the version of the layout.
+
+    Raises:
+        BuildchainError: the lock does not name what a manifest names, or a registry could not serve a name or tag.
+    """
+    version = source.add_bytes(DIRECTORY_VERSION)
+    parts = []
+    for folder in registry_client.folders(image, source):
+        directory_of_tag = directory(image.request.name, folder.tag, folder.top, version, folder.blobs)
+        more = [tree.File(f"{each.digest.hex}{CHILD_SUFFIX}", each) for each in folder.manifests]
+        parts += [directory_of_tag, tree.build(more).moved_to(f"images/{image.request.name}/{folder.tag}")]
+    return tree.merge(*parts)
+
+
 def layout(directories: Mapping[str, tree.Tree], source: store.Store) -> tree.Tree:
     """An OCI image layout (image specification 1.1, "image-layout") of images that ship as directories already.
 
@@ -135,10 +156,15 @@ def layout(directories: Mapping[str, tree.Tree], source: store.Store) -> tree.Tr
         # No io.containerd.image.name: with it, `ctr images import --base-name` takes every image for the wanted one.
         names = {"org.opencontainers.image.ref.name": name}
         manifests.append({**_descriptor(media_type, manifest), "annotations": names})
-        blobs = [manifest, *(content for path, content in by_path.items() if path == content.digest.hex)]
+        blobs = [manifest, *(content for path, content in by_path.items() if path in _names(content))]
         files += [tree.File(f"blobs/sha256/{blob.digest.hex}", blob) for blob in blobs]
     index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests}
     return tree.build([*files, tree.File("index.json", source.add_bytes(_json(index)))])
+
+
+def _names(content: digest.Descriptor) -> tuple[str, str]:
+    """What a blob, and what a further manifest, is called in a directory."""
+    return content.digest.hex, f"{content.digest.hex}{CHILD_SUFFIX}"
 
 
 def _descriptor(media_type: str, content: digest.Descriptor) -> dict[str, object]:

@@ -8,7 +8,7 @@ import os
 import pathlib
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from buildchain import errors, urls
 
@@ -22,6 +22,8 @@ PROVIDERS = ("virtualbox", "libvirt", "docker")
 
 BUILDERS = ("auto", "namespace", "chroot", "docker")
 """Where the executor can run the steps that build packages."""
+
+REGISTRIES = "registries.yaml"
 
 DEVELOPMENT_KEY = "packages/keys/development/secret.asc"
 
@@ -53,6 +55,10 @@ class Settings:
     rewrites: urls.Rewrites
     """What every URL goes through before it is asked for."""
     ca_bundle: str | None
+    registries: pathlib.Path
+    """How registries are reached from here; need not be there."""
+    credentials: tuple[pathlib.Path, ...]
+    """Where the user's programs keep what registries ask for, in order; need not be there."""
     is_offline: bool
     pull_jobs: int
     connect_timeout_s: int
@@ -96,6 +102,8 @@ def load(root: pathlib.Path, environment: Mapping[str, str]) -> Settings:
         mirrors=reader.mirrors(),
         rewrites=reader.rewrites("URL_REWRITES"),
         ca_bundle=_text(reader.file("CA_BUNDLE")),
+        registries=reader.file("REGISTRIES") or root / REGISTRIES,
+        credentials=tuple(_credentials(environment)),
         is_offline=reader.flag("OFFLINE"),
         pull_jobs=reader.number("PULL_JOBS", 1, MAX_JOBS) or 8,
         connect_timeout_s=reader.number("CONNECT_TIMEOUT", 1, MAX_TIMEOUT_S) or 10,
@@ -219,6 +227,18 @@ class _Reader:
         found, problems = urls.parse_rewrites(self.environment.get(name, ""))
         self.problems += [(name, problem) for problem in problems]
         return found
+
+
+def _credentials(environment: Mapping[str, str]) -> Iterator[pathlib.Path]:
+    """The files of podman and skopeo, then that of docker (containers-auth.json(5)); or the one that is named."""
+    if named := environment.get("REGISTRY_AUTH_FILE"):
+        yield pathlib.Path(named).expanduser()
+        return
+    home = pathlib.Path(environment.get("HOME", "/"))
+    if runtime := environment.get("XDG_RUNTIME_DIR"):
+        yield pathlib.Path(runtime, "containers/auth.json")
+    yield pathlib.Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "containers/auth.json")
+    yield pathlib.Path(environment.get("DOCKER_CONFIG") or home / ".docker", "config.json")
 
 
 def _default_store(build_root: pathlib.Path, environment: Mapping[str, str]) -> pathlib.Path:

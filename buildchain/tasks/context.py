@@ -17,6 +17,7 @@ from buildchain import (
     image,
     lock,
     manifest,
+    registry_client,
     settings,
     signing,
     source,
@@ -48,7 +49,9 @@ def load() -> "Context":
         version=release,
         recipes=_recipes(wanted, release),
         manifest=wanted,
-        chains={each.name: image.load_chain(ROOT / "images", each.name) for each in wanted.images},
+        chains={
+            each.name: image.load_chain(ROOT / "images", each.name) for each in wanted.images if not each.is_pulled
+        },
     )
 
 
@@ -73,7 +76,7 @@ class Context:
     version: version.Version
     manifest: manifest.Manifest
     chains: Mapping[str, tuple[image.Recipe, ...]]
-    """By image name: the recipes of its layers, the lowest first."""
+    """By name of each image that is assembled: the recipes of its layers, the lowest first."""
     recipes: Mapping[str, builder.recipe.Recipe] = dataclasses.field(default_factory=dict)
     """The packages that are built here, by name."""
 
@@ -107,7 +110,7 @@ class Context:
         """The lock, if it covers the intent; a BuildchainError otherwise."""
         loaded = lock.load(self.lock_path)
         suites = {name: archive.suite for name, archive in self.manifest.archives.items()}
-        lock.check_covers(loaded, self.requests, suites)
+        lock.check_covers(loaded, self.requests, suites, self.pulled_images)
         return loaded
 
     @functools.cached_property
@@ -172,6 +175,16 @@ class Context:
         return executor.choose(self.settings.builder, self.store, folder / "rooms", folder / "logs", client)
 
     @functools.cached_property
+    def pulled_images(self) -> Mapping[lock.ImageRequest, str]:
+        """The images to pull, as the lock must hold them, each with the digest that the intent pins it to, or ""."""
+        return {registry_client.request(each): each.pinned for each in self.manifest.images if each.is_pulled}
+
+    @functools.cached_property
+    def sites(self) -> registry_client.Sites:
+        """How registries are reached from here."""
+        return registry_client.load_sites(self.settings.registries)
+
+    @functools.cached_property
     def source(self) -> source.Source:
         """Commit, time and files of the checkout."""
         return source.identify(self.settings.root, self.settings.git)
@@ -181,10 +194,10 @@ class Context:
         """The time of the medium: SOURCE_DATE_EPOCH, or the commit's."""
         return self.source.epoch if self.settings.epoch is None else self.settings.epoch
 
-    @property
+    @functools.cached_property
     def fetch_options(self) -> fetch.Options:
         """How to use the network."""
-        return fetch.Options(
+        options = fetch.Options(
             jobs=self.settings.pull_jobs,
             ca_bundle=self.settings.ca_bundle,
             is_offline=self.settings.is_offline,
@@ -192,6 +205,11 @@ class Context:
             connect_timeout_s=self.settings.connect_timeout_s,
             read_timeout_s=self.settings.read_timeout_s,
         )
+        sources = [each.source for each in self.pulled_images]
+        if not sources:
+            return options
+        access = registry_client.access(self.sites, sources, self.settings.credentials, options)
+        return dataclasses.replace(options, access=access)
 
     @property
     def signing_source(self) -> signing.Source:

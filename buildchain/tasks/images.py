@@ -1,7 +1,8 @@
-"""Tasks that build the container images of the medium."""
+"""Tasks that bring the container images of the medium together, whatever way each of them comes."""
 
+import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from buildchain import errors, image, manifest, oci, salt, tree
 from buildchain.rootfs import exclusions
@@ -17,10 +18,28 @@ _SCRIPTS = "maintainer-scripts.yaml"
 _EXCLUSIONS = "exclusions.yaml"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Kind:
+    """One way to come to an image.
+
+    `identity` is a JSON-like value of all that `build` depends on but for its `inputs`; `outputs` are what it writes
+    beside the tree.
+    """
+
+    identity: Callable[[context.Context, manifest.ImageSpec], object]
+    build: Callable[[context.Context, manifest.ImageSpec], tree.Tree]
+    inputs: Callable[[context.Context, manifest.ImageSpec], Sequence[pathlib.Path]] = lambda _here, _spec: ()
+    outputs: Callable[[context.Context, manifest.ImageSpec], Sequence[pathlib.Path]] = lambda _here, _spec: ()
+
+
+def _kind(spec: manifest.ImageSpec) -> _Kind:
+    return _PULLED if spec.is_pulled else _ASSEMBLED
+
+
 def task_images() -> Iterator[action.Task]:
-    """Build the container images."""
+    """Pull and build the container images."""
     here = context.load()
-    yield {"name": None, "doc": "Build the container images.", "task_dep": ["_pull"]}
+    yield {"name": None, "doc": "Pull and build the container images.", "task_dep": ["_pull"]}
     for spec in here.manifest.images:
         yield _image_task(here, spec)
 
@@ -51,20 +70,22 @@ def _fragment_name(spec: manifest.ImageSpec) -> str:
 
 
 def _image_task(here: context.Context, spec: manifest.ImageSpec) -> action.Task:
-    origins = here.build_root / "images" / f"{spec.name}.origins.json"
+    kind = _kind(spec)
     task = fragment.task(
         here,
         _fragment_name(spec),
-        lambda: _build(here, spec, origins),
-        identity=[spec.tag, _identity(here, spec)],
+        lambda: kind.build(here, spec),
+        identity=[spec.tag, kind.identity(here, spec) if here.is_locked else ""],
         verb="IMAGE",
         subject=here.staged_root / "images" / spec.name / spec.tag,
-        file_dep=[here.settings.root / "images" / name for name in (_SCRIPTS, _EXCLUSIONS)],
+        file_dep=kind.inputs(here, spec),
         task_dep=["_pull"],
     )
-    task["targets"] = [*task["targets"], origins]
-    task["clean"] = [*task["clean"], *action.removal(origins), *action.removal_if_empty(origins.parent)]
-    return {"name": spec.name, "doc": f"Build the image {spec.name}:{spec.tag}.", **task}
+    for path in kind.outputs(here, spec):
+        task["targets"] = [*task["targets"], path]
+        task["clean"] = [*task["clean"], *action.removal(path), *action.removal_if_empty(path.parent)]
+    verb = "Pull" if spec.is_pulled else "Build"
+    return {"name": spec.name, "doc": f"{verb} the image {spec.name}:{spec.tag}.", **task}
 
 
 def _gather(here: context.Context, chosen: Mapping[str, manifest.ImageSpec]) -> tree.Tree:
@@ -85,19 +106,21 @@ def _stages(here: context.Context, name: str) -> list[image.Stage]:
 
 
 def _identity(here: context.Context, spec: manifest.ImageSpec) -> str:
-    if not here.is_locked:
-        return ""
     return image.identity(_stages(here, spec.name), exclusions.load(here.settings.root / "images" / _EXCLUSIONS))
 
 
-def _build(here: context.Context, spec: manifest.ImageSpec, origins: pathlib.Path) -> tree.Tree:
+def _assemble(here: context.Context, spec: manifest.ImageSpec) -> tree.Tree:
     stages = _stages(here, spec.name)
     _check_tag(spec, stages[-1])
     recipes = here.settings.root / "images"
     policy = image.load_policy(recipes / _SCRIPTS)
     built = image.build(stages, here.store, policy, exclusions.load(recipes / _EXCLUSIONS))
-    action.write(origins, image.origins_json(built))
+    action.write(_origins(here, spec), image.origins_json(built))
     return image.tree(built, spec.name, spec.tag)
+
+
+def _origins(here: context.Context, spec: manifest.ImageSpec) -> pathlib.Path:
+    return here.build_root / "images" / f"{spec.name}.origins.json"
 
 
 def _check_tag(spec: manifest.ImageSpec, stage: image.Stage) -> None:
@@ -108,3 +131,18 @@ def _check_tag(spec: manifest.ImageSpec, stage: image.Stage) -> None:
             why = f"its tag is {spec.tag}, but {package.name} is {package.version}"
             hint = f"Set the tag to {upstream.partition('+')[0]} in {manifest.FILE_NAME}."
             raise errors.BuildchainError(f"image {spec.name}", why, hint)
+
+
+_ASSEMBLED = _Kind(
+    identity=_identity,
+    build=_assemble,
+    inputs=lambda here, _spec: [here.settings.root / "images" / name for name in (_SCRIPTS, _EXCLUSIONS)],
+    outputs=lambda here, spec: [_origins(here, spec)],
+)
+"""Made of locked packages by `images/NAME/image.yaml`."""
+
+_PULLED = _Kind(
+    identity=lambda here, spec: here.locked.image(spec.name),
+    build=lambda here, spec: oci.pulled(here.locked.image(spec.name), here.store),
+)
+"""Taken from a registry as it is."""

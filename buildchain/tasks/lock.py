@@ -1,14 +1,15 @@
 """Tasks about the lock: choose versions, and tell what has moved since."""
 
+import concurrent.futures
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from buildchain import deb, errors, fetch, lock, manifest, mirrors, rpm
+from buildchain import deb, errors, fetch, lock, manifest, mirrors, registry_client, rpm
 from buildchain.tasks import action, context, pull
 
 
 def task_lock() -> action.Task:
-    """Choose all package versions: lock [NAME...] writes the lock, lock --check only tells what has moved."""
+    """Choose all versions and digests: lock [NAME...] writes the lock, lock --check only tells what has moved."""
     here = context.load()
     return {
         "title": action.title("LOCK", here.lock_path),
@@ -30,9 +31,9 @@ def _lock(here: context.Context, check: bool, names: Sequence[str]) -> None:
 def _write(here: context.Context, names: Sequence[str]) -> None:
     """Resolve the intent, all of it or only what concerns some packages, and write the lock."""
     old = _old_lock(here)
-    new = _resolve(here, _kept(here, old, names) if names else [])
+    new = _resolve_again(here, old, names) if names else _resolve(here, [], ())
     lock.check_not_older(old, new)
-    for line in [*(lock.changes(old, new) or ["no package changes"]), *_assumptions(here, new)]:
+    for line in [*(lock.changes(old, new) or ["nothing changes"]), *_assumptions(here, new)]:
         sys.stdout.write(f"   {line}\n")
     action.write(here.lock_path, lock.dump(new))
 
@@ -49,7 +50,7 @@ def _assumptions(here: context.Context, new: lock.Lock) -> list[str]:
 def _check(here: context.Context) -> None:
     """Tell which locked packages have a newer version or are gone from their mirror; either fails the task."""
     old = lock.load(here.lock_path)
-    new = _resolve(here, [])
+    new = _resolve(here, [], ())
     lock.check_not_older(old, new)
     current = set(new.packages())
     found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
@@ -60,7 +61,7 @@ def _check(here: context.Context) -> None:
     ]
     moved = [f"{line} (newer)" for line in lock.changes(old, new)]
     if gone or moved:
-        hint = "Run ./doit.sh lock to move to today's versions, or ./doit.sh lock NAME... for some."
+        hint = "Run ./doit.sh lock to move to today's versions, or ./doit.sh lock NAME... for some packages and images."
         raise errors.BuildchainError(lock.FILE_NAME, "\n".join(["is behind", *map(_indented, gone + moved)]), hint)
 
 
@@ -68,43 +69,58 @@ def _indented(line: str) -> str:
     return f"  {line}"
 
 
-def _resolve(here: context.Context, kept: Sequence[lock.Package]) -> lock.Lock:
+def _resolve_again(here: context.Context, old: lock.Lock, names: Sequence[str]) -> lock.Lock:
+    """Move only some packages and images, and what comes with them; other images stay if they are wanted as before."""
+    images = {each.name for each in here.pulled_images}
+    kept_images = [each for each in old.images if each.request.name not in names]
+    kept = _kept(here, old, [name for name in names if name not in images])
+    return _resolve(here, kept, kept_images)
+
+
+def _resolve(here: context.Context, kept: Sequence[lock.Package], kept_images: Sequence[lock.Image]) -> lock.Lock:
     if here.settings.is_offline:
         why = "versions cannot be chosen offline"
         raise errors.BuildchainError(lock.FILE_NAME, why, "Unset OFFLINE and run the same command again.")
-    rpms = _rpms_wanted(here)
-    requests = [each for each in here.requests if each not in {one.request for one in rpms}]
-    archives = here.manifest.archives
+    images = _resolve_images(here, {each.request: each for each in kept_images})
+    debs, rpms = _resolve_debs(here, kept), _resolve_rpms(here, kept)
+    sets = sorted([*debs.sets, *rpms.sets], key=lambda each: each.name)
+    return lock.Lock(tuple(sorted([*debs.indexes, *rpms.indexes])), tuple(sets), images)
+
+
+def _resolve_debs(here: context.Context, kept: Sequence[lock.Package]) -> lock.Lock:
+    rpms = {one.request for one in _rpms_wanted(here)}
+    requests = [each for each in here.requests if each not in rpms]
     found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
-    wanted = sorted({name for request in here.requests for name in request.archives})
-    debs = deb.resolve_all(
+    return deb.resolve_all(
         requests,
-        {
-            name: deb.Source(archives[name], found.address(archives[name]))
-            for name in wanted
-            if archives[name].type == manifest.DEB
-        },
+        {each.name: deb.Source(each, found.address(each)) for each in _archives(here, manifest.DEB)},
         ca_bundle=here.settings.ca_bundle,
         timeout_s=here.settings.read_timeout_s,
         kept=_of_type(here, kept, manifest.DEB),
         packages=here.store,
     )
-    others = rpm.resolve_all(
-        rpms,
-        {
-            name: rpm.Source(archives[name], found.url(archives[name]))
-            for name in wanted
-            if archives[name].type == manifest.RPM
-        },
+
+
+def _resolve_rpms(here: context.Context, kept: Sequence[lock.Package]) -> lock.Lock:
+    """Choose RPMs, and pull them: only the packages themselves say who signed them."""
+    found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
+    resolved = rpm.resolve_all(
+        _rpms_wanted(here),
+        {each.name: rpm.Source(each, found.url(each)) for each in _archives(here, manifest.RPM)},
         here.store,
         here.fetch_options,
         kept=_of_type(here, kept, manifest.RPM),
     )
-    if others.packages():
-        pull.pull_packages(here, others.packages())
-        rpm.check(others.packages(), archives, here.store)
-    sets = sorted([*debs.sets, *others.sets], key=lambda each: each.name)
-    return lock.Lock(tuple(sorted([*debs.indexes, *others.indexes])), tuple(sets))
+    if resolved.packages():
+        pull.pull_packages(here, resolved.packages())
+        rpm.check(resolved.packages(), here.manifest.archives, here.store)
+    return resolved
+
+
+def _archives(here: context.Context, kind: str) -> list[manifest.Archive]:
+    """The archives of one type that are used."""
+    wanted = sorted({name for request in here.requests for name in request.archives})
+    return [here.manifest.archives[name] for name in wanted if here.manifest.archives[name].type == kind]
 
 
 def _of_type(here: context.Context, packages: Sequence[lock.Package], kind: str) -> list[lock.Package]:
@@ -119,6 +135,29 @@ def _rpms_wanted(here: context.Context) -> list[rpm.Wanted]:
         for request in here.requests
         if request.name in by_name and by_name[request.name].type == manifest.RPM
     ]
+
+
+def _resolve_images(here: context.Context, kept: Mapping[lock.ImageRequest, lock.Image]) -> tuple[lock.Image, ...]:
+    """Ask the registries, for all images at once."""
+    client = registry_client.Client(here.sites, here.fetch_options)
+
+    def one(wanted: lock.ImageRequest) -> lock.Image | errors.BuildchainError:
+        try:
+            return kept.get(wanted) or registry_client.resolve(wanted, here.pulled_images[wanted], client, here.store)
+        except errors.BuildchainError as error:
+            return error
+
+    with concurrent.futures.ThreadPoolExecutor(here.settings.pull_jobs) as pool:
+        found = list(pool.map(one, sorted(here.pulled_images)))
+    failures = [each for each in found if isinstance(each, errors.BuildchainError)]
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        lines = [f"  {error.what}: {error.why}" for error in failures]
+        hints = dict.fromkeys(line for error in failures for line in error.hint.splitlines())
+        why = "\n".join([f"{len(failures)} of {len(found)} images cannot be resolved", *lines])
+        raise errors.BuildchainError("images", why, "\n".join(hints))
+    return tuple(each for each in found if isinstance(each, lock.Image))
 
 
 def _kept(here: context.Context, old: lock.Lock, names: Sequence[str]) -> list[lock.Package]:

@@ -1,4 +1,4 @@
-"""The one task that asks the network in a build: pull what the lock names into the store."""
+"""The one task that asks the network in a build: pull what the lock names into the store, packages and images alike."""
 
 import contextlib
 import sys
@@ -6,7 +6,7 @@ import typing
 import urllib.parse
 from collections.abc import Sequence
 
-from buildchain import fetch, lock, mirrors, settings
+from buildchain import fetch, lock, mirrors, registry_client, settings
 from buildchain.tasks import action, context
 
 
@@ -14,7 +14,7 @@ def task__pull() -> action.Task:
     """Pull every locked file that the store does not hold."""
     here = context.load()
     return {
-        "title": action.title("PULL", "packages"),
+        "title": action.title("PULL", "packages and images" if here.pulled_images else "packages"),
         "actions": [action.run(_pull, here)],
         # Who cannot build the packages of this repository learns it before anything is pulled.
         "task_dep": ["_builder:check"] if here.rooms else [],
@@ -25,17 +25,35 @@ def task__pull() -> action.Task:
 
 def is_pulled(here: context.Context) -> bool:
     """Whether the store holds all that the lock names."""
-    return here.is_locked and all(here.store.has(package.content) for package in here.locked.packages())
+    return (
+        here.is_locked
+        and all(here.store.has(package.content) for package in here.locked.packages())
+        and all(here.store.has(content) for image in here.locked.images for content in image.contents())
+    )
 
 
 def pull_packages(here: context.Context, packages: Sequence[lock.Package]) -> fetch.Pulled:
     """Pull packages from the mirrors of their archives; with everything held, no mirror is asked for."""
     found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
-    requests = [_request(here, found, package) for package in packages]
+    return _pull_all(here, [_request(here, found, package) for package in packages])
+
+
+def pull(here: context.Context) -> fetch.Pulled:
+    """Pull everything that the lock names: one list of work."""
+    found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
+    packages = [_request(here, found, package) for package in here.locked.packages()]
+    images = [request for image in here.locked.images for request in registry_client.requests(image, here.sites)]
+    return _pull_all(here, [*packages, *images])
+
+
+def _pull_all(here: context.Context, requests: Sequence[fetch.Request]) -> fetch.Pulled:
     plan = fetch.plan(requests, here.store)
     _check_space(here, plan)
     with contextlib.closing(fetch.progress_on(sys.__stderr__ or sys.stderr)) as progress:
-        return fetch.pull(requests, here.store, here.fetch_options, progress)
+        pulled = fetch.pull(requests, here.store, here.fetch_options, progress)
+    if pulled.count:
+        sys.stdout.write(f"   {pulled}\n")
+    return pulled
 
 
 def _check_space(here: context.Context, plan: fetch.Plan) -> None:
@@ -61,5 +79,10 @@ def _request(here: context.Context, found: mirrors.Mirrors, package: lock.Packag
 
 
 def _pull(here: context.Context) -> dict[str, typing.Any]:
-    pulled = pull_packages(here, here.locked.packages())
-    return {"bytes": pulled.received_bytes, "seconds": round(pulled.seconds, 3)}
+    pulled = pull(here)
+    return {
+        "bytes": pulled.received_bytes,
+        "seconds": round(pulled.seconds, 3),
+        "shared_bytes": pulled.shared_bytes,
+        "times_floor": round(pulled.times_floor, 3),
+    }

@@ -31,7 +31,7 @@ _HEX = re.compile("[0-9a-f]{64}")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Image:
-    """One image: digests (hex) of its manifest, its blobs, and of the manifests of an index that are there.
+    """One image: digests (hex) of its manifest, its blobs, and of further manifests: of an index, and referrers.
 
     `children` have their media types.
     """
@@ -46,11 +46,12 @@ class Image:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a manifest names: size by digest (hex). `manifests` of an index, `blobs` of an image."""
+    """What a manifest names: size by digest (hex). `manifests` of an index, `blobs` of an image, what it refers to."""
 
     media_type: str
     blobs: dict[str, int]
     manifests: dict[str, int]
+    subject: str = ""
 
 
 def judge(contents: medium.Contents) -> tuple[list[Image], list[Fault], list[str]]:
@@ -85,6 +86,7 @@ class _Directory:
         manifest = self._read_manifest(MANIFEST_NAME)
         if manifest is None:
             return None
+        own = self._contents.digests.get(f"{self._path}/{MANIFEST_NAME}", "")
         judged = {each: self._judge_child(each, size) for each, size in sorted(manifest.manifests.items())}
         children = [(each, media_type) for each, media_type in judged.items() if media_type is not None]
         absent = len(manifest.manifests) - len(children)
@@ -93,11 +95,11 @@ class _Directory:
         elif absent:
             self.notes.append(f"{self._path}: {absent} of {len(manifest.manifests)} images of the index are not here")
         self._judge_blobs(manifest)
+        children += self._judge_referrers({own, *manifest.manifests})
         for file in self._contents.files(self._path):
             if file not in self._used:
                 self._fault(file, f"is not named by {MANIFEST_NAME}")
-        digest = self._contents.digests.get(f"{self._path}/{MANIFEST_NAME}", "")
-        return Image(name, tag, manifest.media_type, digest, tuple(children), tuple(sorted(self._blobs)))
+        return Image(name, tag, manifest.media_type, own, tuple(children), tuple(sorted(self._blobs)))
 
     def _fault(self, file: str, what: str) -> None:
         self.faults.append(Fault(f"{self._path}/{file}", what))
@@ -129,6 +131,25 @@ class _Directory:
         elif manifest is not None:
             self._judge_blobs(manifest)
         return manifest.media_type if manifest else ""
+
+    def _judge_referrers(self, subjects: set[str]) -> list[tuple[str, str]]:
+        """Manifests that no index names but that refer to what is here, such as signatures: digests, media types."""
+        suffix, found = f".{MANIFEST_NAME}", []
+        names = [path.removeprefix(f"{self._path}/") for path in self._contents.files(self._path)]
+        waiting = {file.removesuffix(suffix) for file in names if file.endswith(suffix)} - subjects
+        while referring := sorted(each for each in waiting if self._subject(each) in subjects):
+            for each in referring:
+                size = self._contents.nodes[f"{self._path}/{each}{suffix}"].size
+                found.append((each, self._judge_child(each, size) or ""))
+            subjects |= set(referring)
+            waiting -= set(referring)
+        return found
+
+    def _subject(self, digest: str) -> str:
+        try:
+            return parse_manifest(self._contents.read(f"{self._path}/{digest}.{MANIFEST_NAME}")).subject
+        except medium.DamagedError:
+            return ""
 
     def _judge_blobs(self, manifest: Manifest) -> None:
         self._blobs |= set(manifest.blobs)
@@ -162,7 +183,9 @@ def parse_manifest(text: bytes) -> Manifest:
     if media_type in INDEX_TYPES:
         return Manifest(media_type, {}, dict(_descriptors(document.get("manifests"))))
     layers = list(_descriptors(document.get("layers")))
-    return Manifest(media_type, dict([*_descriptors([document.get("config")]), *layers]), {})
+    subject = dict(_descriptors([document["subject"]])) if document.get("subject") else {}
+    blobs = dict([*_descriptors([document.get("config")]), *layers])
+    return Manifest(media_type, blobs, {}, next(iter(subject), ""))
 
 
 def _media_type(document: dict[str, typing.Any]) -> str:

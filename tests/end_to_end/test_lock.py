@@ -40,7 +40,7 @@ def _lock_bytes(site: conftest.Small) -> bytes:
 def test_nothing_new(small: conftest.Small) -> None:
     before = _lock_bytes(small)
     small.checkout.doit("lock", "--check")
-    assert "no package changes" in small.checkout.doit("lock")
+    assert "nothing changes" in small.checkout.doit("lock")
     assert _lock_bytes(small) == before
 
 

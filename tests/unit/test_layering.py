@@ -28,6 +28,7 @@ RINGS = {
     "executor": 2,
     "fetch": 2,
     "mirrors": 2,
+    "registry_client": 2,
     "signing": 2,
     "source": 2,
     "store": 2,

@@ -151,3 +151,49 @@ def test_wrong_values_of_rpms(tmp_path: pathlib.Path, old: str, new: str, messag
     with pytest.raises(errors.ConfigError) as caught:
         _load_rpms(tmp_path, RPMS.replace(old, new))
     assert message in str(caught.value)
+
+
+def test_an_image_may_be_pulled(tmp_path: pathlib.Path) -> None:
+    pinned = f"sha256:{'0' * 64}"
+    rows = (
+        f'    pause: {{source: registry.example/pause, tag: "3.9", digest: "{pinned}", signatures: true}}\n'
+        '    app: {source: "localhost:5000/a/b-c", tag: v1, platforms: [linux/arm64, linux/amd64], bootstraps: true}\n'
+    )
+    app, _, _, pause = _load(tmp_path, GOOD + rows).images
+    assert pause == manifest.ImageSpec(
+        "pause", "3.9", "", False, "registry.example/pause", pinned, ("linux/amd64",), has_signatures=True
+    )
+    assert (app.is_pulled, app.platforms, app.bootstraps) == (True, ("linux/amd64", "linux/arm64"), True)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "pause", "library/pause", "https://registry.example/pause", "registry.example/", "registry.example/../etc",
+        "registry.example/A", "registry.example/a:1", "registry.example/a@sha256:0", "registry.example/a b",
+        "registry.example/a\\nb", "user:x@registry.example/a", "registry.example:port/a", "-x.example//a", "[::1]/a",
+    ],
+)  # fmt: skip
+def test_what_is_no_source(tmp_path: pathlib.Path, source: str) -> None:
+    with pytest.raises(errors.ConfigError, match="is not a registry and a repository"):
+        _load(tmp_path, GOOD + f'    app: {{source: "{source}", tag: v1}}\n')
+
+
+def test_an_address_is_a_source(tmp_path: pathlib.Path) -> None:
+    for source in ("127.0.0.1:5000/a", "[::1]:5000/a", "registry.example/a__b/c.d", "host:80/a"):
+        assert _load(tmp_path, GOOD + f'    app: {{source: "{source}", tag: v1}}\n').images[0].source == source
+
+
+def test_keys_that_contradict_each_other(tmp_path: pathlib.Path) -> None:
+    rows = (
+        "    a: {tag: v1, platform: linux/amd64, signatures: true}\n"
+        "    b: {source: registry.example/b, tag: v1, follows: bash, platform: linux/amd64, platforms: [linux/arm64]}\n"
+    )
+    with pytest.raises(errors.ConfigError) as caught:
+        _load(tmp_path, GOOD + rows)
+    assert [(place.partition(", ")[2], message) for place, message in caught.value.problems] == [
+        ("images.ship.a.platform", "is only for an image with a source"),
+        ("images.ship.a.signatures", "is only for an image with a source"),
+        ("images.ship.b.follows", "is only for an image without a source: this one is pulled"),
+        ("images.ship.b.platforms", "stands beside platform: give one of them"),
+    ]

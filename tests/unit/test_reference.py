@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 import dodo
-from buildchain import cli, lock, settings
+from buildchain import cli, digest, lock, settings
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 PAGES = ROOT / "docs/reference"
-_NOT_SETTINGS = {"HOME", "XDG_CACHE_HOME"}
+_NOT_SETTINGS = {"HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"}
 
 
 def _code(page: str) -> set[str]:
@@ -95,7 +95,19 @@ def test_every_option_stands_in_its_page() -> None:
             assert f"`{option} " in page or f"`{option}`" in page
 
 
+def _keys_of_an_image() -> set[str]:
+    """Those of a pulled image, which the default distribution has none of."""
+    content = digest.Descriptor.of_bytes(b"")
+    image = lock.Image(
+        lock.ImageRequest("name", "registry.example/name", "1", ("linux/amd64",), has_signatures=True),
+        (lock.ImageManifest(content, "type", "1", "linux/amd64"),),
+        (lock.Blob(content, "type"),),
+    )
+    (row,) = json.loads(lock.dump(lock.Lock(images=(image,))))["images"]
+    return {*row, *row["manifests"][0], *row["blobs"][0]}
+
+
 def test_every_key_of_the_lock_stands_in_its_page() -> None:
     written = json.loads((ROOT / lock.FILE_NAME).read_text(encoding="utf-8"))
-    keys = {*written, *written["indexes"][0], *written["packages"][0], *written["sets"][0]}
+    keys = {*written, *written["indexes"][0], *written["packages"][0], *written["sets"][0], *_keys_of_an_image()}
     assert _rows("lock.md") == keys

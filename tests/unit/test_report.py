@@ -12,6 +12,7 @@ from hypothesis import strategies
 
 from buildchain import digest, fetch, store, tree
 from buildchain.tasks.report import page, space, treemap
+from tests.support import images
 from tests.unit import test_documentation
 
 _REPOSITORY = "packages/debian/metalk8s-debian-12"
@@ -225,3 +226,17 @@ def test_equal_content_in_one_folder_is_not_shared(held: store.Store) -> None:
     medium = tree.build([tree.File("images/a/1/x", content), tree.File("images/a/2/x", content)])
     (group,) = space.groups(medium, [])
     assert (group["name"], group["bytes"]) == ("images/a", digest.Descriptor(content.digest, 4).size)
+
+
+def test_a_pulled_index_has_the_layers_of_its_images(held: store.Store) -> None:
+    index = images.index([images.random_image((1, 2)), images.random_image((1, 3), platform="arm64")])
+    medium = tree.build(
+        tree.File(f"images/app/1/{name}", held.add_bytes(content)) for name, content in images.files_of(index).items()
+    )
+    (found,) = space.images(medium, held, {})
+    sizes = [len(blob) for child in index.children for blob in child.blobs[1:]]
+    assert found["size"] == sum(sizes)
+    assert len(found["layers"]) == 4
+    assert all(len(layer["name"]) == 12 for layer in found["layers"])
+    (group,) = space.groups(medium, [found])
+    assert sum("layer " in part["name"] for part in group["parts"]) == 3

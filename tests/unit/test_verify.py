@@ -373,3 +373,47 @@ def test_beside_speaks_of_another_image() -> None:
     assert "were not judged" in notes[0]
     faults, notes = beside.judge(sums, "other.iso", "1" * 64)
     assert ([fault.path for fault in faults], notes) == (["other.iso"], [])
+
+
+def _with_referrer(entries: medium.Entries, subject: bytes) -> medium.Entries:
+    """What refers to the image beside it: a manifest that no index names."""
+    empty = b"{}"
+    row = {"digest": f"sha256:{hashlib.sha256(empty).hexdigest()}", "size": 2}
+    document = {
+        "schemaVersion": 2,
+        "mediaType": medium.MANIFEST_TYPE,
+        "config": row,
+        "layers": [],
+        "subject": {"digest": f"sha256:{hashlib.sha256(subject).hexdigest()}", "size": len(subject)},
+    }
+    manifest = json.dumps(document).encode()
+    return {
+        **entries,
+        f"{IMAGE}/{hashlib.sha256(manifest).hexdigest()}.manifest.json": medium.File(manifest),
+        f"{IMAGE}/{hashlib.sha256(empty).hexdigest()}": medium.File(empty),
+    }
+
+
+def test_a_referrer_belongs_to_its_image() -> None:
+    manifest = content(good(), f"{IMAGE}/manifest.json")
+    entries = _with_referrer(good(), manifest)
+    found, faults, _ = images.judge(medium.as_contents(entries))
+    assert faults == []
+    (nginx,) = [each for each in found if (each.name, each.tag) == ("nginx", "1.27")]
+    ((referrer, media_type),) = nginx.children
+    assert f"{IMAGE}/{referrer}.manifest.json" in entries
+    assert media_type == medium.MANIFEST_TYPE
+    assert hashlib.sha256(b"{}").hexdigest() in nginx.blobs
+
+
+def test_a_manifest_that_refers_to_nothing_here_is_a_stray() -> None:
+    _, faults, _ = images.judge(medium.as_contents(_with_referrer(good(), b"something else")))
+    assert len(faults) == 2
+    assert all("is not named by manifest.json" in str(fault) for fault in faults)
+
+
+def test_a_damaged_referrer_is_a_fault() -> None:
+    entries = _with_referrer(good(), content(good(), f"{IMAGE}/manifest.json"))
+    entries.pop(f"{IMAGE}/{hashlib.sha256(b'{}').hexdigest()}")
+    _, faults, _ = images.judge(medium.as_contents(entries))
+    assert [str(fault) for fault in faults if "is missing" in str(fault)]

@@ -141,6 +141,8 @@ def _totals(medium: tree.Tree, tasks: Rows) -> dict[str, typing.Any]:
         "saved_bytes": sum(sizes) - sum(unique.values()),
         "pulled_bytes": pulled.get("bytes", 0),
         "pull_seconds": pulled.get("seconds", 0),
+        "pull_times_floor": pulled.get("times_floor", 1),
+        "shared_bytes": pulled.get("shared_bytes", 0),
         "seconds": round(max((row["started"] + row["seconds"] for row in _timeline(tasks)), default=0), 3),
     }
 

@@ -1,5 +1,6 @@
 """What fills a medium: every distinct content once, under whom it belongs to."""
 
+import itertools
 import json
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,14 +14,18 @@ Group = dict[str, typing.Any]
 
 
 def images(medium: tree.Tree, source: store.Store, chains: Mapping[str, Sequence[str]]) -> list[dict[str, typing.Any]]:
-    """The images of a medium with their layers, the lowest first.
+    """The images of a medium with their layers, the lowest first; those of an index with the layers of all of them.
 
     Arguments:
         source: holds the manifests.
-        chains: by image, the names of the recipes its layers were made from.
+        chains: by image, the names of the recipes its layers were made from; a pulled image has none.
     """
+    children: dict[str, list[tree.File]] = {}
+    for file in medium.files():
+        if file.path.startswith("images/") and file.path.endswith(".manifest.json"):
+            children.setdefault(file.path.rpartition("/")[0], []).append(file)
     manifests = [file for file in medium.files() if _is_manifest(file.path)]
-    found = [_image(file, source, chains) for file in manifests]
+    found = [_image(file, children.get(file.path.rpartition("/")[0], ()), source, chains) for file in manifests]
     uses: dict[str, int] = {}
     for each in found:
         for layer in each["layers"]:
@@ -35,12 +40,16 @@ def _is_manifest(path: str) -> bool:
     return path.startswith("images/") and path.endswith("/manifest.json")
 
 
-def _image(file: tree.File, source: store.Store, chains: Mapping[str, Sequence[str]]) -> dict[str, typing.Any]:
-    manifest = json.loads(source.read(file.content.digest))
+def _image(
+    file: tree.File, children: Iterable[tree.File], source: store.Store, chains: Mapping[str, Sequence[str]]
+) -> dict[str, typing.Any]:
     name, _, tag = file.path.removeprefix("images/").removesuffix("/manifest.json").rpartition("/")
+    rows = [
+        layer for each in (file, *children) for layer in json.loads(source.read(each.content.digest)).get("layers", [])
+    ]
     layers = [
-        {"name": recipe, "digest": layer["digest"], "size": layer["size"]}
-        for recipe, layer in zip(chains.get(name, ()), manifest["layers"], strict=False)
+        {"name": recipe or layer["digest"][7:19], "digest": layer["digest"], "size": layer["size"]}
+        for recipe, layer in itertools.zip_longest(chains.get(name, ())[: len(rows)], rows)
     ]
     return {"name": name, "tag": tag, "size": sum(layer["size"] for layer in layers), "layers": layers}
 
