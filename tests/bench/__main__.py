@@ -14,7 +14,7 @@ import time
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _GENERATOR = _ROOT / "static-container-registry"
-_NAMES = ("iso", "verify", "deb", "rpm", "fetch", "generator", "registry", "build")
+_NAMES = ("iso", "verify", "deb", "rpm", "fetch", "images", "generator", "registry", "build")
 
 
 def main() -> int:
