@@ -70,7 +70,7 @@ def pull(requests: Iterable[Request], source: store.Store, options: Options, pro
         attempts=received.attempts,
         seconds=seconds,
         shared_bytes=work.shared_bytes,
-        peak_bytes_per_s=received.rate.peak or received.received_bytes / max(seconds, 1e-9),
+        peak_bytes_per_s=max(received.rate.peak, received.received_bytes / max(seconds, 1e-9)),
     )
 
 
