@@ -83,4 +83,6 @@ def _dpkg(packages: Iterable[package.Package], source: store.Store, contents: sp
         for ending, content in {"list": listed.encode(), **beside}.items():
             yield generated.file(f"{INFO}/{name}.{ending}", content, each.built, each.origin, contents)
         stanzas.append(generated.stanza(each.control))
+    # Without it dpkg looks for a list without the architecture in its name.
+    yield generated.file(f"{INFO}/format", b"1\n", newest, "generated", contents)
     yield generated.file(STATUS, "\n".join(stanzas).encode(), newest, "generated", contents)
