@@ -6,7 +6,7 @@ import threading
 import time
 
 from buildchain import errors, store
-from buildchain.fetch import _hosts, _part, _plan, _progress, _transport
+from buildchain.fetch import _certificates, _hosts, _part, _plan, _progress, _transport
 
 _BUSY_WAIT_S = 0.05
 """Another process writes the same file: how long to look away."""
@@ -93,7 +93,7 @@ class _Pull:
 
     def run(self) -> None:
         count = min(self._options.jobs, len(self._queue))
-        trusted = _transport.find_ca_bundle(self._options.ca_bundle)
+        trusted = _certificates.find_ca_bundle(self._options.ca_bundle)
         self._clients = [_transport.Client(self._options, trusted) for _ in range(count)]
         threads = [threading.Thread(target=self._serve, args=[client], daemon=True) for client in self._clients]
         try:

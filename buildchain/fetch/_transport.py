@@ -7,11 +7,8 @@ import contextlib
 import dataclasses
 import datetime
 import email.utils
-import functools
 import http
 import http.client
-import os
-import pathlib
 import ssl
 import time
 import types
@@ -23,7 +20,7 @@ import requests
 import urllib3
 
 from buildchain import digest, errors, urls
-from buildchain.fetch import _access, _plan
+from buildchain.fetch import _access, _certificates, _plan
 
 MAX_REDIRECTS = 10
 
@@ -43,13 +40,6 @@ _OVERLOAD = {429, 503}
 
 _RENEWALS = 2
 """How often one attempt gets new credentials: for none, and for one that had just expired."""
-
-_SYSTEM_BUNDLES = (
-    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch
-    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
-    "/etc/ssl/ca-bundle.pem",  # openSUSE
-    "/etc/ssl/cert.pem",  # Alpine, macOS
-)
 
 _HINT_NETWORK = "Check the network and the proxy settings, and run the same command again: what came is kept."
 _HINT_ADDRESS = "Mend this address, or choose another mirror."
@@ -231,7 +221,7 @@ class Client:
                 stream=True,
                 timeout=(self._options.connect_timeout_s, self._options.read_timeout_s),
                 verify=trust.ca_bundle or self._trusted,
-                cert=_certificate(trust),
+                cert=_certificates.shown(trust),
                 proxies=requests.utils.get_environ_proxies(url),
             )
 
@@ -316,7 +306,7 @@ def is_there(url: str, options: _plan.Options) -> bool:
 
 def _insist(url: str, options: _plan.Options, ask: Callable[[Client], _Answer]) -> _Answer:
     tries = Tries(url, options)
-    with Client(options, find_ca_bundle(options.ca_bundle)) as client:
+    with Client(options, _certificates.find_ca_bundle(options.ca_bundle)) as client:
         while True:
             try:
                 return ask(client)
@@ -342,35 +332,9 @@ def _read_once(client: Client, question: Question, max_bytes: int) -> _plan.Answ
     return _plan.Answer(content, headers)
 
 
-def find_ca_bundle(ca_bundle: str | None) -> str | bool:
-    """The file or folder of trusted certificates; True stands for the one that `requests` brings along.
-
-    Raises:
-        BuildchainError: a setting names what is not there or holds no certificate.
-    """
-    settings = {"CA_BUNDLE": ca_bundle}
-    settings |= {name: os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")}
-    for name, value in settings.items():
-        if value:
-            _check_bundle(name, value)
-            return value
-    candidates = (ssl.get_default_verify_paths().cafile, *_SYSTEM_BUNDLES)
-    return next((path for path in candidates if path and pathlib.Path(path).is_file()), True)
-
-
 def host_of(url: str) -> str:
     """Scheme, host and port."""
     return "/".join(shown(url).split("/", 3)[:3])
-
-
-@functools.cache  # it takes as long as a small document
-def _check_bundle(name: str, value: str) -> None:
-    try:
-        if not pathlib.Path(value).is_dir():
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
-    except OSError as error:  # ssl.SSLError is one
-        why = f"{value}: no certificates can be read from it ({error.strerror})"
-        raise errors.BuildchainError(name, why, "Name a file of PEM certificates, or unset it.") from error
 
 
 def _check_redirect(trail: list[str]) -> None:
@@ -394,12 +358,6 @@ def _without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _as_it_is(question: requests.PreparedRequest) -> requests.PreparedRequest:
     return question
-
-
-def _certificate(trust: _access.Trust) -> str | tuple[str, str] | None:
-    if trust.client_certificate and trust.client_key:
-        return trust.client_certificate, trust.client_key
-    return trust.client_certificate
 
 
 def _scheme(url: str) -> str:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import strategies
 
 from buildchain import digest, errors, fetch, store, urls
-from buildchain.fetch import _hosts, _transport
+from buildchain.fetch import _certificates, _hosts, _transport
 from tests.support import mirror
 
 CONTENT = bytes(range(256)) * 200
@@ -622,12 +622,12 @@ def test_retry_after(text: str, seconds: float) -> None:
 
 
 def test_ca_bundle_order(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    assert _transport.find_ca_bundle(None) is not None
+    assert _certificates.find_ca_bundle(None) is not None
     for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
         (tmp_path / name).mkdir()
         monkeypatch.setenv(name, str(tmp_path / name))
-        assert _transport.find_ca_bundle(None) == str(tmp_path / name)
-    assert _transport.find_ca_bundle(str(tmp_path)) == str(tmp_path)
+        assert _certificates.find_ca_bundle(None) == str(tmp_path / name)
+    assert _certificates.find_ca_bundle(str(tmp_path)) == str(tmp_path)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate\n"])
