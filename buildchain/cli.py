@@ -5,7 +5,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from buildchain import bases, closure, errors, references, signing, verify
+from buildchain import bases, cli_solution, closure, errors, references, signing, verify
 
 _EPILOG = """\
 exit codes:
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "buildchain",
-        description="Judge MetalK8s media.",
+        description="Judge MetalK8s media; package Solutions.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_verify)
     _add_images(commands)
     _add_packages(commands)
+    cli_solution.add(commands, _verify)
     return parser
 
 

@@ -10,11 +10,13 @@ from collections.abc import Callable
 
 import doit.exceptions
 
-from buildchain import errors
+from buildchain import atomic, errors
 
 Task = dict[str, typing.Any]
 
 _VERB_WIDTH = 14
+
+write = atomic.write
 
 _Returned = dict[str, typing.Any] | bool | None
 
@@ -66,20 +68,3 @@ def removal_if_empty(path: pathlib.Path) -> list[Callable[[bool], None]]:
             path.rmdir()
 
     return [remove]
-
-
-def write(path: pathlib.Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        hint = "Free space there, or make it writable."
-        raise errors.BuildchainError(str(path), error.strerror or str(error), hint) from error
-    finally:
-        temporary.unlink(missing_ok=True)

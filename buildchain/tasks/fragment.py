@@ -12,7 +12,7 @@ import doit.tools
 from buildchain import digest, tree
 from buildchain.tasks import action, context
 
-_NO_MAKERS = {"tasks", "verify"}
+_NO_MAKERS = {"tasks", "verify", "solution", "lint"}
 
 
 def task(

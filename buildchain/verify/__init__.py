@@ -25,6 +25,7 @@ from buildchain.verify import (
     registry,
     report,
     signature,
+    solution,
 )
 from buildchain.verify.report import Fault, Report, Verdict
 from buildchain.verify.signature import Trust
@@ -204,6 +205,8 @@ def _read(read: medium.Reader, path: str) -> bytes | None:
 
 
 def _version(contents: medium.Contents) -> str:
-    text = _read(contents.read, medium.PRODUCT_NAME) or b""
+    text = _read(contents.read, medium.PRODUCT_NAME)
+    if text is None:
+        return solution.of(contents).title
     values = dict(re.findall(r"^(NAME|VERSION)=(.+)$", text.decode("utf-8", "replace")[:4096], re.MULTILINE))
     return " ".join(values[key] for key in ("NAME", "VERSION") if key in values)

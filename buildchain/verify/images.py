@@ -10,7 +10,7 @@ import re
 import typing
 from collections.abc import Iterator
 
-from buildchain.verify import medium, report
+from buildchain.verify import medium, report, solution
 
 Fault = report.Fault
 DIRECTORY = "images"
@@ -58,11 +58,14 @@ def judge(contents: medium.Contents) -> tuple[list[Image], list[Fault], list[str
     """The images that could be read, every fault, and what is left out on purpose (notes)."""
     images, faults, notes = [], [], []
     suffix = f"/{MANIFEST_NAME}"
+    thin = solution.of(contents)
+    if thin.required:
+        notes.append(f"{len(thin.required)} blobs are not here: {thin.base or 'its base'} must have them")
     for path in contents.files(DIRECTORY):
         name, _, tag = path.removesuffix(suffix).rpartition("/")
         if not path.endswith(suffix) or not name:
             continue
-        judged = _Directory(contents, f"{DIRECTORY}/{name}/{tag}")
+        judged = _Directory(contents, f"{DIRECTORY}/{name}/{tag}", thin.required)
         image = judged.judge(name, tag)
         faults += judged.faults
         notes += judged.notes
@@ -73,8 +76,9 @@ def judge(contents: medium.Contents) -> tuple[list[Image], list[Fault], list[str
 class _Directory:
     """One image while it is judged."""
 
-    def __init__(self, contents: medium.Contents, path: str) -> None:
+    def __init__(self, contents: medium.Contents, path: str, elsewhere: frozenset[str] = frozenset()) -> None:
         self._contents = contents
+        self._elsewhere = elsewhere
         self._path = path
         self._used = {MANIFEST_NAME, "version"}
         self._blobs: set[str] = set()
@@ -155,7 +159,8 @@ class _Directory:
         self._blobs |= set(manifest.blobs)
         for digest, size in sorted(manifest.blobs.items()):
             self._used.add(digest)
-            self._judge_file(digest, digest, size)
+            if digest not in self._elsewhere or self._contents.has_file(f"{self._path}/{digest}"):
+                self._judge_file(digest, digest, size)
 
     def _judge_file(self, file: str, digest: str, size: int) -> None:
         path = f"{self._path}/{file}"

@@ -8,7 +8,7 @@ import collections
 import re
 from collections.abc import Iterator
 
-from buildchain.verify import images, medium, nginx, report
+from buildchain.verify import images, medium, nginx, report, solution
 
 Fault = report.Fault
 DIRECTORY = "salt/metalk8s/repo/files"
@@ -24,6 +24,9 @@ Name = tuple[str, str]
 
 def judge(contents: medium.Contents, found: list[images.Image]) -> Iterator[Fault]:
     """Every difference between the configuration and the images; without images there is nothing to configure."""
+    if contents.has_file(solution.MANIFEST_PATH):
+        yield from judge_solution(contents, found)
+        return
     if not found and not contents.has_file(CONFIG_PATH):
         return
     if not contents.has_file(COMMON_PATH):
@@ -39,9 +42,22 @@ def judge(contents: medium.Contents, found: list[images.Image]) -> Iterator[Faul
         yield Fault(CONFIG_PATH, what)
 
 
+def judge_solution(contents: medium.Contents, found: list[images.Image]) -> Iterator[Fault]:
+    """As above for a Solution, whose configuration is a template in the root of the medium."""
+    try:
+        config = nginx.parse(solution.fill_in(contents.read(solution.CONFIG_PATH)))
+        differences = list(_differences(contents, config, found))
+    except medium.DamagedError as error:
+        yield Fault(solution.CONFIG_PATH, str(error))
+        return
+    for what in differences:
+        yield Fault(solution.CONFIG_PATH, what)
+
+
 def _differences(contents: medium.Contents, config: nginx.Directive, found: list[images.Image]) -> Iterator[str]:
     named = _named(config)
     prefix = _prefix({name for name, _ in named}, {image.name for image in found})
+    required = solution.of(contents).required
     known = {(prefix + image.name, reference) for image in found for reference in _references(image)}
     for name, reference in sorted(named - known):
         answer = nginx.get(config, f"/v2/{name}/manifests/{reference}")
@@ -52,7 +68,7 @@ def _differences(contents: medium.Contents, config: nginx.Directive, found: list
         for reference, (digest, media_type) in _references(image).items():
             path = f"{prefix}{image.name}/manifests/{reference}"
             yield from _wrong(contents, config, path, digest, media_type)
-        for digest in image.blobs:
+        for digest in sorted(set(image.blobs) - required):
             yield from _wrong(contents, config, f"{prefix}{image.name}/blobs/sha256:{digest}", digest, "")
     yield from _wrong_tags(config, prefix, found)
 

@@ -21,6 +21,7 @@ RINGS = {
     "tree": 1,
     "urls": 1,
     "version": 1,
+    "atomic": 2,
     "command": 2,
     "compression": 2,
     "debfile": 2,
@@ -42,6 +43,7 @@ RINGS = {
     "image": 3,
     "iso": 3,
     "licences": 3,
+    "lint": 3,
     "oci": 3,
     "product": 3,
     "references": 3,
@@ -49,9 +51,11 @@ RINGS = {
     "rootfs": 3,
     "rpm": 3,
     "salt": 3,
+    "solution": 3,
     "stage": 3,
     "verify": 3,
     "cli": 4,
+    "cli_solution": 4,
     "tasks": 4,
 }
 """What each may do.
@@ -72,7 +76,7 @@ OWNERS = {
     "subprocess": {"command"},
     "docker": {"engine"},
     # settings documents the variables; command, signing and fetch honour those of others; the rest start runs.
-    "os.environ": {"engine", "fetch", "settings", "command", "signing", "tasks", "cli"},
+    "os.environ": {"engine", "fetch", "settings", "command", "signing", "tasks", "cli", "cli_solution"},
 }
 
 

@@ -1,0 +1,125 @@
+"""`buildchain solution …`: what a Solution's author types."""
+
+import argparse
+import functools
+import os
+import pathlib
+import sys
+from collections.abc import Callable
+
+from buildchain import atomic, errors, solution
+from buildchain.solution import scaffold
+
+_GOOD = 0
+
+Judge = Callable[[argparse.Namespace], int]
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", judge: Judge) -> None:
+    """Add the command and all below it.
+
+    Arguments:
+        judge: runs `verify`, which takes a Solution's ISO as it takes any other.
+    """
+    top = commands.add_parser("solution", help="package Kubernetes applications for MetalK8s")
+    below = top.add_subparsers(title="commands", required=True)
+    _add_init(below)
+    command = _on_project(below, "lock", "choose package versions and write solution.lock.json")
+    command.set_defaults(run=_in_own_words(_lock))
+    command = _on_project(below, "build", "build the signed ISO")
+    command.add_argument("--base", type=pathlib.Path, help="leave out image blobs that this ISO has")
+    command.set_defaults(run=_in_own_words(_build))
+    _add_manifest(below)
+    command = below.add_parser("verify", help="judge authenticity and integrity of an ISO")
+    command.add_argument("path", metavar="ISO", type=pathlib.Path, help="ISO file, or folder of a mounted one")
+    trusted = command.add_mutually_exclusive_group()
+    trusted.add_argument("--key", type=pathlib.Path, help="file with the public key to trust")
+    trusted.add_argument("--fingerprint", help="full fingerprint of the key to trust, if it is the one on the medium")
+    command.set_defaults(run=judge)
+
+
+def _on_project(
+    below: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
+) -> argparse.ArgumentParser:
+    command = below.add_parser(name, help=text)
+    command.add_argument("dir", metavar="DIR", type=pathlib.Path, help="folder of solution.yaml")
+    return command
+
+
+def _add_init(below: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = below.add_parser("init", help="write a small, commented, working project")
+    command.add_argument("name", metavar="NAME", help="of the Solution: lower-case letters, digits and dashes")
+    command.add_argument("dir", metavar="DIR", type=pathlib.Path, nargs="?", help="where (default: ./NAME)")
+    command.set_defaults(run=_init)
+
+
+def _add_manifest(below: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = below.add_parser("manifest", help="write a manifest.yaml from options, as manifest.py of MetalK8s 2.5.1")
+    command.add_argument("-n", "--name", required=True, help="of the Solution")
+    command.add_argument("-v", "--version", required=True, help="of the Solution")
+    image, pair = ("NAME", "TAG"), ("KEY", "VALUE")
+    command.add_argument("-o", "--operator-image", nargs=2, metavar=image, help="the Operator's image")
+    command.add_argument("-u", "--ui-image", nargs=2, metavar=image, help="the UI's image")
+    several = functools.partial(command.add_argument, nargs=2, action="append", default=[])
+    several("-e", "--extra-image", metavar=image, help="a further image")
+    several("-a", "--annotation", metavar=pair, help="an annotation")
+    several("-l", "--label", metavar=pair, help="a label")
+    command.add_argument("--output", type=pathlib.Path, help="write this file instead of standard output")
+    command.set_defaults(run=_manifest)
+
+
+def _in_own_words(run: Judge) -> Judge:
+    def call(arguments: argparse.Namespace) -> int:
+        try:
+            return run(arguments)
+        except errors.BuildchainError as error:
+            sys.stderr.write(f"{solution.in_own_words(error)}\n")
+            return 1
+
+    return call
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    target = arguments.dir or pathlib.Path(arguments.name)
+    for path in scaffold.init(arguments.name, target):
+        sys.stdout.write(f"   {target / path}\n")
+    sys.stdout.write(f"Next: buildchain solution lock {target}, then buildchain solution build {target}\n")
+    return _GOOD
+
+
+def _lock(arguments: argparse.Namespace) -> int:
+    for line in solution.write_lock(solution.load(arguments.dir, os.environ)) or ["no package changes"]:
+        sys.stdout.write(f"   {line}\n")
+    return _GOOD
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    built = solution.build(solution.load(arguments.dir, os.environ), _report, arguments.base)
+    if built.left_out:
+        sys.stdout.write(f"   {built.left_out} bytes are left to {arguments.base}\n")
+    sys.stdout.write(f"   {built.content.digest.hex}  {built.path} ({built.content.size} bytes)\n")
+    return _GOOD
+
+
+def _report(verb: str, subject: str) -> None:
+    sys.stdout.write(f".  {verb:<14} {subject}\n")
+    sys.stdout.flush()
+
+
+def _manifest(arguments: argparse.Namespace) -> int:
+    text = solution.dump_manifest(
+        solution.Manifest(
+            name=arguments.name,
+            version=arguments.version,
+            images=[(name, tag) for name, tag in arguments.extra_image],
+            operator=tuple(arguments.operator_image) if arguments.operator_image else None,
+            ui=tuple(arguments.ui_image) if arguments.ui_image else None,
+            annotations=dict(arguments.annotation),
+            labels=dict(arguments.label),
+        )
+    )
+    if arguments.output:
+        atomic.write(arguments.output, text)
+    else:
+        sys.stdout.write(text.decode())
+    return _GOOD

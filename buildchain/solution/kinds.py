@@ -1,0 +1,103 @@
+"""Where images come from: one row for each key that an image of `solution.yaml` may have.
+
+A further kind (pulled by digest, built from a Dockerfile) is one more row here, one more key in
+`solution.schema.json` and one more word in `project.KINDS`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+
+from buildchain import atomic, image, tree
+from buildchain.image import scripts
+from buildchain.rootfs import exclusions
+from buildchain.solution import archive, inputs, project, shipped
+
+_EXCLUSIONS = "exclusions.yaml"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kind:
+    """One way to get an image: `identify` says what its bytes depend on, `build` brings them into the store."""
+
+    identify: Callable[[inputs.Inputs, project.ImageSpec], str]
+    build: Callable[[inputs.Inputs, project.ImageSpec], tree.Tree]
+
+
+def build(given: inputs.Inputs, spec: project.ImageSpec) -> tree.Tree:
+    """Make an image, or take it from the last build if nothing it is made of has changed.
+
+    Raises:
+        BuildchainError: it cannot be made of what the intent names.
+    """
+    kind = KINDS[spec.kind]
+    text = json.dumps([str(spec), spec.kind, kind.identify(given, spec)])
+    identity = hashlib.sha256(text.encode()).hexdigest()
+    record = given.here.settings.build_root / "images" / f"{spec.name.replace('/', '+')}.json"
+    made = _recall(given, record, identity)
+    if made is None:
+        made = kind.build(given, spec)
+        atomic.write(record, identity.encode() + b"\n" + tree.dump(made))
+    return made
+
+
+def _recall(given: inputs.Inputs, record: pathlib.Path, identity: str) -> tree.Tree | None:
+    """What the last build made, if it was made of the same and is still in the store."""
+    try:
+        head, _, rows = record.read_bytes().partition(b"\n")
+        made = tree.load(rows)
+    except (OSError, ValueError):
+        return None
+    is_held = all(given.here.store.has(file.content) for file in made.files())
+    return made if is_held and head == identity.encode() else None
+
+
+def _stages(given: inputs.Inputs, spec: project.ImageSpec) -> list[image.Stage]:
+    chain = given.chains[spec.name]
+    archives = tuple(sorted(given.here.project.archives))
+    names = [image.request(chain[: index + 1], archives).name for index in range(len(chain))]
+    sets = [given.locked.set(name).packages for name in names]
+    return [image.Stage(recipe, packages) for recipe, packages in zip(chain, sets, strict=True)]
+
+
+def _excluded(given: inputs.Inputs) -> tuple[exclusions.Exclusion, ...]:
+    """The project's own list, or the one that comes with the buildchain."""
+    own = given.recipes / _EXCLUSIONS
+    return exclusions.load(own if own.is_file() else shipped.recipes() / _EXCLUSIONS)
+
+
+def _policy(given: inputs.Inputs) -> scripts.Policy:
+    """The scripts that somebody has read, here or in the project."""
+    read = dict(scripts.load_policy(shipped.recipes() / scripts.FILE_NAME).read)
+    own = given.recipes / scripts.FILE_NAME
+    if own.is_file():
+        for key, digests in scripts.load_policy(own).read.items():
+            read[key] = read.get(key, frozenset()) | digests
+    return scripts.Policy(read)
+
+
+def _identify_recipe(given: inputs.Inputs, spec: project.ImageSpec) -> str:
+    return image.identity(_stages(given, spec), _excluded(given))
+
+
+def _build_recipe(given: inputs.Inputs, spec: project.ImageSpec) -> tree.Tree:
+    built = image.build(_stages(given, spec), given.here.store, _policy(given), _excluded(given))
+    return image.tree(built, spec.name, spec.tag)
+
+
+def _identify_archive(given: inputs.Inputs, spec: project.ImageSpec) -> str:
+    with (given.here.project.root / spec.origin).open("rb") as stream:
+        content = hashlib.file_digest(stream, "sha256").hexdigest()
+    return " ".join([content, spec.reference, spec.digest])
+
+
+def _build_archive(given: inputs.Inputs, spec: project.ImageSpec) -> tree.Tree:
+    return archive.take(given.here.project.root / spec.origin, spec, given.here.store)
+
+
+KINDS: Mapping[str, Kind] = {
+    "recipe": Kind(_identify_recipe, _build_recipe),
+    "archive": Kind(_identify_archive, _build_archive),
+}
