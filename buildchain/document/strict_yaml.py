@@ -1,6 +1,7 @@
 """Plain values from YAML, strictly: what is refused is refused before anything is built of it."""
 
 import typing
+from collections.abc import Iterator
 
 import yaml
 
@@ -34,6 +35,19 @@ def read(content: bytes) -> tuple[object, dict[Place, int]]:
         raise NotYamlError(*_problem(error, content)) from error
 
 
+def read_all(content: bytes) -> list[tuple[object, dict[Place, int]]]:
+    """As `read`, of a stream of documents: each with its lines; the line of a document is that of its place `()`.
+
+    Raises:
+        NotYamlError: with the line, or nothing if there is none, and the reason.
+    """
+    try:
+        reader = _Reader(content.decode("utf-8-sig"))
+        return list(reader.read_all())
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise NotYamlError(*_problem(error, content)) from error
+
+
 class _Reader:
     """Builds plain values from YAML events."""
 
@@ -53,6 +67,14 @@ class _Reader:
         if not isinstance(extra, yaml.StreamEndEvent):
             raise _error("there is more than one document", extra)
         return value
+
+    def read_all(self) -> Iterator[tuple[object, dict[Place, int]]]:
+        next(self._events)
+        while not isinstance(next(self._events), yaml.StreamEndEvent):
+            self.lines = {}
+            event = next(self._events)
+            yield self._value(event, (), _line(event)), self.lines
+            next(self._events)
 
     def _value(self, event: yaml.Event, place: Place, line: int) -> object:
         if isinstance(event, yaml.AliasEvent):

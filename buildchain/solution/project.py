@@ -82,10 +82,11 @@ def load(root: pathlib.Path) -> Project:
     problems = sorted(problems_of(loaded.value, root), key=lambda problem: loaded.line(problem[0]))
     if problems:
         raise errors.ConfigError(str(path), (loaded.problem(*problem) for problem in problems))
-    return _project(root, loaded.value)
+    return of_value(root, loaded.value)
 
 
-def _project(root: pathlib.Path, value: dict[str, typing.Any]) -> Project:
+def of_value(root: pathlib.Path, value: dict[str, typing.Any]) -> Project:
+    """The project that a checked value describes."""
     return Project(
         root=root,
         name=value["name"],

@@ -1,0 +1,152 @@
+"""What differs between two Solutions: images, layers, CRDs, roles, other files, sizes."""
+
+import dataclasses
+import json
+import pathlib
+import typing
+from collections.abc import Iterator, Mapping
+
+from buildchain import errors
+from buildchain.document import strict_yaml
+from buildchain.verify import folder, hashing, image, images, medium, solution
+
+_CRDS = "operator/deploy/crds/"
+_ROLE = "operator/deploy/role.yaml"
+_SEAL = {medium.SUM_NAME, medium.SIGNATURE_NAME, medium.LISTING_NAME}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Side:
+    """One of the two: its contents, layers by image, objects by name, and all bytes."""
+
+    title: str
+    contents: medium.Contents
+    layers: Mapping[str, Mapping[str, int]]
+    manifests: Mapping[str, str]
+    size: int
+
+
+def compare(old: pathlib.Path, new: pathlib.Path) -> list[str]:
+    """The differences, a line each; empty if there are none.
+
+    Raises:
+        BuildchainError: one of them cannot be read.
+    """
+    one, other = _open(old), _open(new)
+    lines = [*_images(one, other), *_crds(one, other), *_roles(one, other), *_files(one, other)]
+    if lines or one.title != other.title:
+        lines = [f"{one.title} -> {other.title}: {one.size} -> {other.size} bytes ({other.size - one.size:+})", *lines]
+    return lines
+
+
+def _open(path: pathlib.Path) -> _Side:
+    try:
+        if path.is_dir():
+            nodes, _ = folder.scan(path)
+        else:
+            opened = image.Image(path)
+            try:
+                nodes = image.scan(opened)
+            finally:
+                opened.close()
+    except OSError as error:
+        hint = "Name an ISO, or the folder of a mounted or staged one."
+        raise errors.BuildchainError(str(path), error.strerror or str(error), hint) from error
+    unique = {node.content.identity: node.content for node in nodes.values() if node.content}
+    digests = hashing.digests(list(unique.values()))
+    by_path = {name: digests[node.content.identity] for name, node in nodes.items() if node.content}
+    good = {name: digest for name, digest in by_path.items() if isinstance(digest, str)}
+    contents = medium.Contents.of(nodes, good, medium.reader(nodes))
+    found = images.judge(contents)[0]
+    return _Side(
+        solution.of(contents).title or str(path),
+        contents,
+        {f"{each.name}:{each.tag}": _layers(contents, each) for each in found},
+        {f"{each.name}:{each.tag}": each.manifest for each in found},
+        sum(content.size for content in unique.values()),
+    )
+
+
+def _layers(contents: medium.Contents, each: images.Image) -> dict[str, int]:
+    """Digests (hex) and sizes of an image's layers, as its manifests have them."""
+    root = f"{images.DIRECTORY}/{each.name}/{each.tag}"
+    names = [images.MANIFEST_NAME, *(f"{child}.{images.MANIFEST_NAME}" for child, _ in each.children)]
+    rows = [row for name in names for row in json.loads(contents.read(f"{root}/{name}")).get("layers", [])]
+    return {row["digest"].removeprefix("sha256:"): row["size"] for row in rows}
+
+
+def _images(one: _Side, other: _Side) -> Iterator[str]:
+    for name in sorted({*one.layers, *other.layers}):
+        was, now = one.layers.get(name), other.layers.get(name)
+        if was is None or now is None:
+            yield f"image {name}: {'added' if was is None else 'removed'}, {sum((was or now or {}).values())} bytes"
+        elif one.manifests[name] != other.manifests[name]:
+            kept = was.keys() & now.keys()
+            sizes = f"{sum(was.values())} -> {sum(now.values())} bytes"
+            added, removed = len(now.keys() - kept), len(was.keys() - kept)
+            yield f"image {name}: {len(kept)} layers kept, {added} added, {removed} removed, {sizes}"
+    held = {digest for layers in one.layers.values() for digest in layers}
+    wanted = {digest: size for layers in other.layers.values() for digest, size in layers.items()}
+    fresh = {digest: size for digest, size in wanted.items() if digest not in held}
+    if fresh:
+        yield f"layers: {len(fresh)} of {len(wanted)} are new, {sum(fresh.values())} bytes"
+
+
+def _crds(one: _Side, other: _Side) -> Iterator[str]:
+    was, now = _objects(one, _CRDS), _objects(other, _CRDS)
+    for name in sorted({*was, *now}):
+        if name not in was or name not in now:
+            yield f"CRD {name}: {'added' if name not in was else 'removed'}"
+        elif was[name] != now[name]:
+            yield f"CRD {name}: changed"
+            yield from (f"  {line}" for line in _changes(was[name], now[name], ""))
+
+
+def _roles(one: _Side, other: _Side) -> Iterator[str]:
+    was, now = _objects(one, _ROLE), _objects(other, _ROLE)
+    for name in sorted({*was, *now}):
+        if name not in was or name not in now:
+            yield f"role {name}: {'added' if name not in was else 'removed'}"
+        elif was[name] != now[name]:
+            yield f"role {name}: changed"
+            yield from (f"  {line}" for line in _changes(was[name], now[name], ""))
+
+
+def _objects(side: _Side, prefix: str) -> dict[str, typing.Any]:
+    """Kubernetes objects by name; files that cannot be read are for `lint`."""
+    found: dict[str, typing.Any] = {}
+    for path in side.contents.files():
+        if not path.startswith(prefix):
+            continue
+        try:
+            documents = strict_yaml.read_all(side.contents.read(path))
+        except (medium.DamagedError, strict_yaml.NotYamlError):
+            continue
+        for value, _ in documents:
+            if isinstance(value, dict) and isinstance(value.get("metadata"), dict):
+                found[f"{value.get('kind')} {value['metadata'].get('name')}"] = value
+    return found
+
+
+def _changes(was: typing.Any, now: typing.Any, place: str) -> Iterator[str]:
+    """Places whose values differ; lists are compared by number."""
+    if isinstance(was, list) and isinstance(now, list):
+        was, now = dict(enumerate(was)), dict(enumerate(now))
+    if isinstance(was, dict) and isinstance(now, dict):
+        for key in sorted({*was, *now}, key=str):
+            where = f"{place}.{key}" if place else str(key)
+            if key not in now or key not in was:
+                yield f"{where}: {'added' if key not in was else 'removed'}"
+            else:
+                yield from _changes(was[key], now[key], where)
+    elif was != now:
+        yield f"{place}: {was!r:.80} -> {now!r:.80}"
+
+
+def _files(one: _Side, other: _Side) -> Iterator[str]:
+    told = ("images/", _CRDS)
+    paths = {path for side in (one, other) for path in side.contents.files() if not path.startswith(told)}
+    for path in sorted(paths - _SEAL - {_ROLE}):
+        was, now = one.contents.digests.get(path), other.contents.digests.get(path)
+        if was != now:
+            yield f"file {path}: {'added' if was is None else 'removed' if now is None else 'changed'}"
