@@ -7,7 +7,8 @@ from buildchain import errors
 from buildchain.solution import shipped
 
 _TEMPLATE = pathlib.Path(__file__).parent / "template"
-_RFC1123 = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+# NAME-operator is a label, too: 54 and 9 are 63 characters.
+_RFC1123 = re.compile(r"[a-z0-9]([-a-z0-9]{0,52}[a-z0-9])?")
 _KEYS = ("automatic", "stable", "security-automatic")
 
 
@@ -18,7 +19,7 @@ def init(name: str, target: pathlib.Path) -> list[str]:
         BuildchainError: the name is not one, or the folder holds something.
     """
     if not _RFC1123.fullmatch(name) or name.startswith("metalk8s-"):
-        hint = "Take lower-case letters, digits and dashes, at most 63; metalk8s-… is MetalK8s' own."
+        hint = "Take lower-case letters, digits and dashes, at most 54; metalk8s-… is MetalK8s' own."
         raise errors.BuildchainError(f"the name {name!r}", "cannot be a Solution's", hint)
     files = _files(name)
     try:
