@@ -21,7 +21,7 @@ http {{
     access_log off;
     client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
     uwsgi_temp_path {folder}; scgi_temp_path {folder};
-    server {{ listen 127.0.0.1:1; set $registry_root /; include {folder}/registry.inc; }}
+    server {{ listen unix:{folder}/socket; set $registry_root /; include {folder}/registry.inc; }}
 }}
 """
 
@@ -79,7 +79,8 @@ def _line_of(text: str, words: str) -> int:
 
 
 def _check_with_nginx(filled: bytes, found: findings.Findings) -> None:
-    with tempfile.TemporaryDirectory(prefix="nginx-") as name:
+    # In /tmp whatever TMPDIR says: a socket's path has less than 108 characters, and nginx -t binds it.
+    with tempfile.TemporaryDirectory(prefix="nginx-", dir="/tmp") as name:
         folder = pathlib.Path(name)
         (folder / "registry.inc").write_bytes(filled)
         (folder / "nginx.conf").write_text(_MAIN.format(folder=folder))

@@ -368,9 +368,9 @@ def write_iso(
     iso.new(interchange_level=3, joliet=joliet, rock_ridge=rock_ridge, vol_ident=volume_id)
     content = path.with_suffix(".yaml")
     content.write_text(solutions.MANIFEST)
-    names = {"rr_name": "manifest.yaml"} if rock_ridge else {}
-    names |= {"joliet_path": "/manifest.yaml"} if joliet else {}
-    iso.add_file(str(content), iso_path="/MANIFEST.YAML;1", **names)
+    rr_name = "manifest.yaml" if rock_ridge else None
+    joliet_path = "/manifest.yaml" if joliet else None
+    iso.add_file(str(content), iso_path="/MANIFEST.YAML;1", rr_name=rr_name, joliet_path=joliet_path)
     iso.write(str(path))
     iso.close()
     content.unlink()
