@@ -351,20 +351,8 @@ def test_what_others_write_is_judged_alike(
     target = tmp_path / f"{ID}.iso"
     # Options about owners imply Rock Ridge.
     owner = ["-uid", "0", "-gid", "0"] if "-R" in options else []
-    argv = [
-        "genisoimage",
-        "-quiet",
-        "-input-charset",
-        "utf-8",
-        "-iso-level",
-        "3",
-        *owner,
-        *options,
-        "-o",
-        str(target),
-        str(root),
-    ]
-    subprocess.run(argv, check=True, capture_output=True)
+    argv = ["genisoimage", "-quiet", "-input-charset", "utf-8", "-iso-level", "3", "-V", "My App 0.1.0-dev"]
+    subprocess.run([*argv, *owner, *options, "-o", target, root], check=True, capture_output=True)
     found = {each.rule.id for each in lint.check(target, with_nginx=True)}
     assert {rule for rule in found if rule.startswith("iso-")} - {"iso-damaged"} == rules
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 import dodo
-from buildchain import cli, digest, lock, settings
+from buildchain import cli, digest, lint, lock, settings
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 PAGES = ROOT / "docs/reference"
@@ -42,7 +42,7 @@ def _keys(schema: object) -> Iterator[str]:
 SCHEMAS = sorted(path.name.removesuffix(".schema.json") for path in (ROOT / "buildchain/schemas").iterdir())
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("name", [name for name in SCHEMAS if name != "solution-manifest"])
 def test_every_key_of_a_schema_stands_in_its_page(name: str) -> None:
     text = (ROOT / f"buildchain/schemas/{name}.schema.json").read_text(encoding="utf-8")
     keys = set(_keys(json.loads(text)))
@@ -82,17 +82,49 @@ def test_every_public_task_stands_in_its_page() -> None:
     assert listed == public
 
 
+def _commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Every command by the words to type."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for group in groups:
+        for word, below in group.choices.items():
+            yield from _commands(below, f"{name} {word}".strip())
+    if not groups:
+        yield name, parser
+
+
 def test_every_option_stands_in_its_page() -> None:
     page = (PAGES / "command-line.md").read_text(encoding="utf-8")
-    commands = next(
-        action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction)
-    ).choices
-    assert commands
+    sections = dict(re.findall(r"^## buildchain ([^\n…]+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    commands = dict(_commands(cli._parser()))
+    assert len(commands) > 5
+    assert sections.keys() == commands.keys()
     for name, parser in commands.items():
-        assert f"## buildchain {name}\n" in page
         options = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
         for option in options:
-            assert f"`{option} " in page or f"`{option}`" in page
+            assert f"`{option} " in sections[name] or f"`{option}`" in sections[name]
+
+
+def test_every_rule_of_lint_stands_in_its_page() -> None:
+    text = (PAGES / "solution-rules.md").read_text(encoding="utf-8")
+    rows = {
+        line.split(" | ")[0].removeprefix("| `").removesuffix("`"): line
+        for line in text.splitlines()
+        if line.startswith("| `")
+    }
+    assert rows == {
+        name: f"| `{name}` | {rule.severity.value} | {_cell(rule.what)} | {_cell(rule.mend)} |"
+        for name, rule in lint.rules().items()
+    }
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def test_every_key_of_a_solutions_manifest_stands_in_its_page() -> None:
+    text = (ROOT / "buildchain/schemas/solution-manifest.schema.json").read_text(encoding="utf-8")
+    named = {part for row in _rows("solution-medium.md") for part in row.split(".")} | _code("solution-medium.md")
+    assert set(_keys(json.loads(text))) - named == set()
 
 
 def _keys_of_an_image() -> set[str]:
