@@ -33,7 +33,8 @@ def compare(old: pathlib.Path, new: pathlib.Path) -> list[str]:
         BuildchainError: one of them cannot be read.
     """
     one, other = _open(old), _open(new)
-    lines = [*_images(one, other), *_crds(one, other), *_roles(one, other), *_files(one, other)]
+    objects = [*_manifests(one, other, _CRDS), *_manifests(one, other, _ROLE)]
+    lines = [*_images(one, other), *objects, *_files(one, other)]
     if lines or one.title != other.title:
         lines = [f"{one.title} -> {other.title}: {one.size} -> {other.size} bytes ({other.size - one.size:+})", *lines]
     return lines
@@ -76,15 +77,11 @@ def _layers(contents: medium.Contents, each: images.Image) -> dict[str, int]:
 
 
 def _images(one: _Side, other: _Side) -> Iterator[str]:
-    for name in sorted({*one.layers, *other.layers}):
-        was, now = one.layers.get(name), other.layers.get(name)
-        if was is None or now is None:
-            yield f"image {name}: {'added' if was is None else 'removed'}, {sum((was or now or {}).values())} bytes"
-        elif one.manifests[name] != other.manifests[name]:
-            kept = was.keys() & now.keys()
-            sizes = f"{sum(was.values())} -> {sum(now.values())} bytes"
-            added, removed = len(now.keys() - kept), len(was.keys() - kept)
-            yield f"image {name}: {len(kept)} layers kept, {added} added, {removed} removed, {sizes}"
+    was, now = _by_name(one), _by_name(other)
+    for name in sorted({*was, *now}):
+        moved = _moved(was.get(name, set()), now.get(name, set()))
+        for old, new in moved:
+            yield from _image(name, old, new, one, other)
     held = {digest for layers in one.layers.values() for digest in layers}
     wanted = {digest: size for layers in other.layers.values() for digest, size in layers.items()}
     fresh = {digest: size for digest, size in wanted.items() if digest not in held}
@@ -92,23 +89,45 @@ def _images(one: _Side, other: _Side) -> Iterator[str]:
         yield f"layers: {len(fresh)} of {len(wanted)} are new, {sum(fresh.values())} bytes"
 
 
-def _crds(one: _Side, other: _Side) -> Iterator[str]:
-    was, now = _objects(one, _CRDS), _objects(other, _CRDS)
-    for name in sorted({*was, *now}):
-        if name not in was or name not in now:
-            yield f"CRD {name}: {'added' if name not in was else 'removed'}"
-        elif was[name] != now[name]:
-            yield f"CRD {name}: changed"
-            yield from (f"  {line}" for line in _changes(was[name], now[name], ""))
+def _by_name(side: _Side) -> dict[str, set[str]]:
+    tags: dict[str, set[str]] = {}
+    for image_name in side.layers:
+        name, _, tag = image_name.rpartition(":")
+        tags.setdefault(name, set()).add(tag)
+    return tags
 
 
-def _roles(one: _Side, other: _Side) -> Iterator[str]:
-    was, now = _objects(one, _ROLE), _objects(other, _ROLE)
+def _moved(was: set[str], now: set[str]) -> list[tuple[str, str]]:
+    """Pairs of tags; the only one that went and the only one that came are taken for the same image."""
+    gone, come = sorted(was - now), sorted(now - was)
+    kept = [(tag, tag) for tag in sorted(was & now)]
+    if len(gone) == len(come) == 1:
+        return [*kept, (gone[0], come[0])]
+    return [*kept, *((tag, "") for tag in gone), *(("", tag) for tag in come)]
+
+
+def _image(name: str, old: str, new: str, one: _Side, other: _Side) -> Iterator[str]:
+    was, now = one.layers.get(f"{name}:{old}"), other.layers.get(f"{name}:{new}")
+    if was is None or now is None:
+        verb = "added" if was is None else "removed"
+        yield f"image {name}:{old or new}: {verb}, {sum((was or now or {}).values())} bytes"
+        return
+    kept = was.keys() & now.keys()
+    sizes = f"{sum(was.values())} -> {sum(now.values())} bytes"
+    tags = old if old == new else f"{old} -> {new}"
+    if old != new or one.manifests[f"{name}:{old}"] != other.manifests[f"{name}:{new}"]:
+        added, removed = len(now.keys() - kept), len(was.keys() - kept)
+        yield f"image {name}: {tags}: {len(kept)} layers kept, {added} added, {removed} removed, {sizes}"
+
+
+def _manifests(one: _Side, other: _Side, prefix: str) -> Iterator[str]:
+    """Kubernetes objects below a path."""
+    was, now = _objects(one, prefix), _objects(other, prefix)
     for name in sorted({*was, *now}):
         if name not in was or name not in now:
-            yield f"role {name}: {'added' if name not in was else 'removed'}"
+            yield f"{name}: {'added' if name not in was else 'removed'}"
         elif was[name] != now[name]:
-            yield f"role {name}: changed"
+            yield f"{name}: changed"
             yield from (f"  {line}" for line in _changes(was[name], now[name], ""))
 
 

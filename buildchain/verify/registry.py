@@ -45,7 +45,10 @@ def judge(contents: medium.Contents, found: list[images.Image]) -> Iterator[Faul
 def judge_solution(contents: medium.Contents, found: list[images.Image]) -> Iterator[Fault]:
     """As above for a Solution, whose configuration is a template in the root of the medium."""
     try:
-        config = nginx.parse(solution.fill_in(contents.read(solution.CONFIG_PATH)))
+        text = solution.fill_in(contents.read(solution.CONFIG_PATH))
+        if b"{{" in text:
+            yield Fault(solution.CONFIG_PATH, "has a placeholder that Salt does not fill in")
+        config = nginx.parse(text)
         differences = list(_differences(contents, config, found))
     except medium.DamagedError as error:
         yield Fault(solution.CONFIG_PATH, str(error))

@@ -329,7 +329,7 @@ def test_diff_tells_what_moved(first: Author, folder: pathlib.Path) -> None:
     lines = first.does("diff", first.iso, first.home / "next/my-app-0.2.0-dev.iso").splitlines()
     assert lines[0].startswith("my-app 0.1.0-dev -> my-app 0.2.0-dev: ")
     assert any(line.startswith("image group/server:2: removed") for line in lines)
-    assert any(line.startswith("image my-app-operator:0.2.0-dev: added") for line in lines)
+    assert any(line.startswith("image my-app-operator: 0.1.0-dev -> 0.2.0-dev: 1 layers kept") for line in lines)
     assert "  spec.versions.0.schema.openAPIV3Schema.properties.spec.properties.replicas.minimum: 0 -> 1" in lines
 
 

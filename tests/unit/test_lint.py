@@ -1,17 +1,21 @@
 """Broken Solutions: each is caught by its own rule, in its file, on its line."""
 
 import ast
+import hashlib
 import json
 import pathlib
 import re
 import typing
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import hypothesis
 import pycdlib
 import pytest
+import yaml
+from hypothesis import strategies as st
 
-from buildchain import cli, errors, lint
+from buildchain import cli, cli_solution, errors, lint
 from buildchain.solution import project
 from tests.support import medium, solutions
 
@@ -104,8 +108,6 @@ def config_of(value: bytes) -> Change:
     """Replace the server's configuration by another text of the right digest."""
 
     def change(files: solutions.Files) -> None:
-        import hashlib
-
         del files[blob(files, SERVER, 0)]
         name = hashlib.sha256(value).hexdigest()
         files[f"{SERVER}/{name}"] = value
@@ -306,6 +308,48 @@ def test_a_thin_solution_leaves_blobs_to_its_base(tmp_path: pathlib.Path) -> Non
     assert [each.rule.id for each in found] == ["size"]
 
 
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda below: st.lists(below, max_size=2),
+    max_leaves=3,
+)
+
+
+@hypothesis.settings(
+    max_examples=20, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@hypothesis.given(data=st.data())
+def test_no_value_of_any_kind_ends_in_a_traceback(tmp_path: pathlib.Path, data: st.DataObject) -> None:
+    """One place of a file of a good Solution or project gets any other value, or goes."""
+    path = data.draw(st.sampled_from([MANIFEST, CRD, ROLE, INTENT]))
+    if not tmp_path.joinpath("project").exists():
+        solutions.write_project(tmp_path / "project")
+        solutions.stage(solutions.good(), tmp_path / "tree")
+    root = tmp_path / ("project" if path == INTENT else "tree")
+    original = (root / path).read_bytes()
+    value = yaml.safe_load(original)
+    places = list(_places(value))
+    parent, key = data.draw(st.sampled_from(places))
+    if data.draw(st.booleans()):
+        parent[key] = data.draw(_VALUES)
+    else:
+        del parent[key]
+    (root / path).chmod(0o644)
+    try:
+        (root / path).write_text(yaml.safe_dump(value))
+        assert lint.check(root) is not None
+    finally:
+        (root / path).write_bytes(original)
+
+
+def _places(value: typing.Any) -> Iterator[tuple[typing.Any, typing.Any]]:
+    """Every container with each of its keys."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else []
+    for key in keys:
+        yield value, key
+        yield from _places(value[key])
+
+
 # Projects
 
 INTENT = project.FILE_NAME
@@ -449,6 +493,10 @@ def test_formats_say_the_same(tmp_path: pathlib.Path) -> None:
     suite = ET.fromstring(lint.FORMATS["junit"](found))  # noqa: S314 — our own text
     assert suite.attrib["failures"] == "1"
     assert [each.attrib["name"] for each in suite if each.find("failure") is not None] == ["crd-scope"]
+
+
+def test_the_command_offers_every_format() -> None:
+    assert tuple(sorted(lint.FORMATS)) == cli_solution.FORMATS
 
 
 def test_a_hostile_name_does_not_reach_the_terminal(tmp_path: pathlib.Path) -> None:
