@@ -22,6 +22,7 @@ from buildchain import errors
 MAX_BYTES = 1 << 20
 
 _HERE = pathlib.Path(__file__).parent
+SCHEMAS = _HERE.parent / "schemas"
 
 Place = tuple[str | int, ...]
 """Where a value stands in a document: the keys and indexes that lead to it."""
@@ -126,7 +127,7 @@ def _check(path: pathlib.Path, content: bytes, schema: str) -> _Accepted:
 
 
 def _schema_path(name: str) -> pathlib.Path:
-    return _HERE.parent / "schemas" / name
+    return SCHEMAS / name
 
 
 def _spell(place: Place) -> str:

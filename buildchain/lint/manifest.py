@@ -2,16 +2,15 @@
 
 import functools
 import json
-import pathlib
 import typing
 from collections.abc import Iterable
 
+from buildchain import document
 from buildchain.document import schema
 from buildchain.lint import declared, findings, subject, yaml_file
 
 PATH = "manifest.yaml"
 SCHEMA = "solution-manifest.schema.json"
-_SCHEMAS = pathlib.Path(__file__).parent.parent / "schemas"
 _TOLD_OTHERWISE = {
     ("apiVersion",),
     ("kind",),
@@ -63,7 +62,7 @@ def check_schema(
 
 @functools.cache
 def _schema(name: str) -> dict[str, typing.Any]:
-    value: dict[str, typing.Any] = json.loads((_SCHEMAS / name).read_bytes())
+    value: dict[str, typing.Any] = json.loads((document.SCHEMAS / name).read_bytes())
     return value
 
 

@@ -3,12 +3,14 @@
 import pathlib
 import re
 
-from buildchain import errors
+from buildchain import document, errors
 from buildchain.solution import shipped
 
 _TEMPLATE = pathlib.Path(__file__).parent / "template"
 # NAME-operator is a label, too: 54 and 9 are 63 characters.
 _RFC1123 = re.compile(r"[a-z0-9]([-a-z0-9]{0,52}[a-z0-9])?")
+_SCHEMAS = ("solution.schema.json", "image.schema.json")
+"""For editors, which know no other way to the installed ones."""
 _KEYS = ("automatic", "stable", "security-automatic")
 
 
@@ -50,6 +52,8 @@ def _files(name: str) -> dict[str, bytes]:
         for path in sorted(_TEMPLATE.rglob("*.in"))
     }
     found["images/base/image.yaml"] = (shipped.recipes() / "base" / "image.yaml").read_bytes()
+    for schema in _SCHEMAS:
+        found[f"schemas/{schema}"] = (document.SCHEMAS / schema).read_bytes()
     for kind in _KEYS:
         file = f"debian-archive-bookworm-{kind}.asc"
         found[f"keys/{file}"] = (shipped.keys() / file).read_bytes()

@@ -15,7 +15,7 @@ import yaml
 
 from buildchain import cli, document, errors, oci, solution, store
 from buildchain.document import strict_yaml
-from buildchain.solution import archive, manifest, project, scaffold, shipped
+from buildchain.solution import archive, kinds, manifest, project, scaffold, shipped
 
 ROOT = pathlib.Path(__file__).parents[2]
 LAYER = b"layer" * 2000
@@ -223,6 +223,12 @@ def test_what_is_wrong_in_the_intent_is_named(tmp_path: pathlib.Path, old: str, 
     with pytest.raises(errors.ConfigError, match="line ") as caught:
         project.load(tmp_path / "p")
     assert problem in str(caught.value)
+
+
+def test_every_kind_of_image_is_a_row_and_a_key() -> None:
+    schema = json.loads((document.SCHEMAS / project.SCHEMA).read_bytes())
+    keys = schema["properties"]["images"]["additionalProperties"]["properties"]
+    assert set(kinds.KINDS) == set(project.KINDS) == set(keys) - {"tag", "reference", "digest"}
 
 
 def test_errors_speak_of_this_command() -> None:
