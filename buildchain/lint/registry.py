@@ -3,6 +3,7 @@
 import pathlib
 import re
 import tempfile
+from collections.abc import Iterator
 
 from buildchain import command, errors
 from buildchain.lint import findings, subject
@@ -12,6 +13,37 @@ from buildchain.verify import registry as judge
 PATH = solution.CONFIG_PATH
 _WRONG_NAME = "registry-config.inc"
 _PLACEHOLDER = re.compile(r"\{\{\s*(.*?)\s*\}\}|\{[%#].*?[%#]\}", re.DOTALL)
+_HARMLESS = {  # fmt: skip
+    "add_header",
+    "alias",
+    "charset",
+    "client_max_body_size",
+    "default_type",
+    "deny",
+    "error_page",
+    "etag",
+    "expires",
+    "gzip",
+    "gzip_static",
+    "if",
+    "if_modified_since",
+    "internal",
+    "limit_except",
+    "location",
+    "log_not_found",
+    "max_ranges",
+    "return",
+    "rewrite",
+    "root",
+    "sendfile",
+    "set",
+    "tcp_nopush",
+    "try_files",
+    "types",
+    "uninitialized_variable_warn",
+}
+"""What a registry of files is made of. Anything else could open a file, a port or another host in the pod that serves
+every image of the cluster; `nginx -t` would open it right here."""
 _MAIN = """\
 daemon off;
 pid {folder}/pid;
@@ -41,8 +73,7 @@ def check(of: subject.Subject, found: findings.Findings, *, with_nginx: bool) ->
         return
     _check_placeholders(template.decode("utf-8", "replace"), found)
     filled = solution.fill_in(template)
-    _check_syntax(filled, found)
-    if with_nginx:
+    if _check_directives(filled, found) and with_nginx:
         _check_with_nginx(filled, found)
     _check_answers(of, found)
 
@@ -60,17 +91,33 @@ def _check_placeholders(text: str, found: findings.Findings) -> None:
         found.add("registry-config-root", PATH, "has no {{ registry_root }}")
 
 
-def _check_syntax(filled: bytes, found: findings.Findings) -> None:
+def _check_directives(filled: bytes, found: findings.Findings) -> bool:
+    """Check what nginx would be told to do; whether it may be asked what it thinks of it."""
     try:
         config = nginx.parse(filled)
     except medium.DamagedError as error:
         found.add("registry-config-syntax", PATH, str(error))
-        return
+        return False
+    text = filled.decode("utf-8", "replace")
     for each in config.block:
         if each.words[0] == "location" and each.words[-1] in ("/v2", "/v2/", "/v2/_catalog", "@404_tag"):
             where = " ".join(each.words)
-            line = _line_of(filled.decode("utf-8", "replace"), where)
-            found.add("registry-config-constants", PATH, f"has the constant `{where}`", line)
+            found.add("registry-config-constants", PATH, f"has the constant `{where}`", _line_of(text, where))
+    strange = [each for each in _directives(config) if each.words[0] not in _HARMLESS]
+    for each in strange:
+        found.add("registry-config-directive", PATH, f"has `{each.words[0]}`", _line_of(text, each.words[0]))
+    for each in _directives(config):
+        if each.words[0] in ("alias", "root") and not each.words[-1].startswith("$registry_root"):
+            found.add("registry-config-root", PATH, f"serves {each.words[-1]}", _line_of(text, each.words[-1]))
+    return not strange
+
+
+def _directives(block: nginx.Directive) -> Iterator[nginx.Directive]:
+    """Every directive, but not the lines of a list of types."""
+    for each in block.block:
+        yield each
+        if each.words[0] != "types":
+            yield from _directives(each)
 
 
 def _line_of(text: str, words: str) -> int:

@@ -361,7 +361,16 @@ def test_nginx_itself_is_asked(first: Author, tmp_path: pathlib.Path) -> None:
     root = unpack(first.iso, tmp_path / "root")
     config = root / "registry-config.inc.j2"
     config.chmod(0o644)
-    config.write_text(config.read_text() + "no_such_directive on;\n")
+    config.write_text(config.read_text() + "etag perhaps;\n")
     found = [each for each in lint.check(root, with_nginx=True) if each.rule.id == "registry-config-syntax"]
-    assert "no_such_directive" in found[0].message
+    assert 'invalid value "perhaps"' in found[0].message
     assert found[0].line == config.read_text().count("\n")
+
+
+def test_nginx_is_not_asked_to_open_anything(first: Author, tmp_path: pathlib.Path) -> None:
+    root = unpack(first.iso, tmp_path / "root")
+    config = root / "registry-config.inc.j2"
+    config.chmod(0o644)
+    config.write_text(config.read_text() + f"access_log {tmp_path}/opened;\n")
+    assert "registry-config-directive" in {each.rule.id for each in lint.check(root, with_nginx=True)}
+    assert not (tmp_path / "opened").exists()
