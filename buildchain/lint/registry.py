@@ -13,7 +13,7 @@ from buildchain.verify import registry as judge
 PATH = solution.CONFIG_PATH
 _WRONG_NAME = "registry-config.inc"
 _PLACEHOLDER = re.compile(r"\{\{\s*(.*?)\s*\}\}|\{[%#].*?[%#]\}", re.DOTALL)
-_HARMLESS = {  # fmt: skip
+_HARMLESS = {
     "add_header",
     "alias",
     "charset",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 
 import jinja2
@@ -116,10 +117,12 @@ def program(folder: pathlib.Path) -> pathlib.Path:
     wheels = folder / "wheels"
     subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "--wheel-dir", wheels, source], check=True)
     shutil.rmtree(source)
+    (wheel,) = wheels.glob("*.whl")
+    _check_contents(wheel)
     environment = folder / "environment"
     subprocess.run([_anybodys_python(), "-m", "venv", "--without-pip", environment], check=True)
     python = environment / "bin/python"
-    subprocess.run([*pip, "--python", python, "install", *offline, *wheels.glob("*.whl")], check=True)
+    subprocess.run([*pip, "--python", python, "install", *offline, wheel], check=True)
     site = next(environment.glob("lib/python3.*/site-packages"))
     (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     found = subprocess.run(
@@ -127,6 +130,14 @@ def program(folder: pathlib.Path) -> pathlib.Path:
     )
     assert found.stdout.decode().startswith(str(environment))
     return environment / "bin/buildchain"
+
+
+def _check_contents(wheel: pathlib.Path) -> None:
+    """Every module but the tasks of doit, which work in a checkout alone."""
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "buildchain").rglob("*.py")}
+    held = set(zipfile.ZipFile(wheel).namelist())
+    assert {path for path in modules if not path.startswith("buildchain/tasks/")} - held == set()
+    assert {"buildchain/recipes/base/image.yaml", "buildchain/keys/development/secret.asc"} <= held
 
 
 def _anybodys_python() -> str:

@@ -7,7 +7,6 @@ import io
 import json
 import pathlib
 import tarfile
-import tomllib
 from collections.abc import Mapping
 
 import pytest
@@ -17,7 +16,6 @@ from buildchain import cli, document, errors, oci, solution, store
 from buildchain.document import strict_yaml
 from buildchain.solution import archive, kinds, manifest, project, scaffold, shipped
 
-ROOT = pathlib.Path(__file__).parents[2]
 LAYER = b"layer" * 2000
 CONFIG = json.dumps(
     {
@@ -236,15 +234,6 @@ def test_errors_speak_of_this_command() -> None:
     assert solution.in_own_words(error) == (
         "solution.lock.json: x\nRun buildchain solution lock, and set STORE in the environment."
     )
-
-
-def test_the_wheel_holds_every_package() -> None:
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    folders = {path.parent for path in (ROOT / "buildchain").rglob("__init__.py")}
-    found = {".".join(path.relative_to(ROOT).parts) for path in folders}
-    # doit's tasks work in a checkout alone.
-    tasks = {name for name in found if name.startswith("buildchain.tasks")}
-    assert set(listed) == (found - tasks) | {"buildchain.keys", "buildchain.recipes", "static_container_registry"}
 
 
 def test_what_ships_is_there() -> None:
