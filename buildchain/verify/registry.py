@@ -24,7 +24,7 @@ Name = tuple[str, str]
 
 def judge(contents: medium.Contents, found: list[images.Image]) -> Iterator[Fault]:
     """Every difference between the configuration and the images; without images there is nothing to configure."""
-    if contents.has_file(solution.MANIFEST_PATH):
+    if contents.has_file(solution.MANIFEST_PATH) and not contents.has_file(CONFIG_PATH):
         yield from judge_solution(contents, found)
         return
     if not found and not contents.has_file(CONFIG_PATH):
