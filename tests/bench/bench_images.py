@@ -20,7 +20,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from buildchain import fetch, lock, registry_client, store
-from tests.bench import bench_registry, table
+from scr_testing import docker_registry
+from tests.bench import table
 from tests.support import images, registries
 
 IMAGES = 9
@@ -65,7 +66,8 @@ def rows(_large: bool) -> Iterator[table.Row]:
     """Costs of each way, and their ratio to ours."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         top = pathlib.Path(name)
-        with bench_registry.docker_registry(top) as (address, _):
+        with docker_registry.docker_registry(top) as server:
+            address = server.address
             _stock(address, top)
             ways: dict[str, Callable[[pathlib.Path], object]] = {
                 "ours": functools.partial(_ours, address),

@@ -105,8 +105,8 @@ class Answer:
     def send(self, block: bytes) -> None:
         """Send bytes, as fast as the link allows."""
         self.mirror.wait_for_link(len(block))
+        self.asked.sent += len(block)  # before: whoever has the last byte may ask how many were sent
         self._handler.wfile.write(block)
-        self.asked.sent += len(block)
 
     def hang_up(self) -> None:
         """Close the connection after this answer."""
