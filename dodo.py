@@ -30,6 +30,7 @@ from buildchain.tasks.quality import (
 from buildchain.tasks.reporter import Reporter
 from buildchain.tasks.salt import task_salt_tree
 from buildchain.tasks.tarball import task_tarball
+from buildchain.tasks.vagrant import task_vagrant_box
 from buildchain.tasks.verify import task_prune, task_store, task_verify
 
 DOIT_CONFIG = {

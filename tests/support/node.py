@@ -147,15 +147,15 @@ def node(medium: pathlib.Path, run: pathlib.Path, environment: str) -> Iterator[
 
 def salt_libraries() -> pathlib.Path:
     """The folder with Salt and all that it imports."""
-    return _kept("salt", REQUIREMENTS.read_bytes(), _install_salt) / "lib" / PYTHON / "site-packages"
+    return kept("salt", REQUIREMENTS.read_bytes(), _install_salt) / "lib" / PYTHON / "site-packages"
 
 
 def debian_root() -> pathlib.Path:
     """A minimal Debian with Python and systemd's tools."""
-    return _kept("debian", " ".join((SUITE, *_PACKAGES)).encode(), _install_debian)
+    return kept("debian", " ".join((SUITE, *_PACKAGES)).encode(), _install_debian)
 
 
-def _kept(name: str, made_of: bytes, make: Callable[[pathlib.Path], None]) -> pathlib.Path:
+def kept(name: str, made_of: bytes, make: Callable[[pathlib.Path], None]) -> pathlib.Path:
     """A folder of the cache; made under another name first, so that a half-made one is never used."""
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "metalk8s-tests"
     final = cache / f"{name}-{hashlib.sha256(made_of).hexdigest()[:16]}"

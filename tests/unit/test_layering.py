@@ -35,6 +35,7 @@ RINGS = {
     "store": 2,
     "tar": 2,
     "templates": 2,
+    "box": 3,
     "builder": 3,
     "closure": 3,
     "deb": 3,

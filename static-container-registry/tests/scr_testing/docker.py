@@ -13,16 +13,12 @@ class Client:
     """`docker` bound to that daemon."""
 
     def __init__(self, directory: pathlib.Path) -> None:
-        self._directory = directory
         self.host = f"unix://{directory}/docker.sock"
+        self.argv = ("docker", "--config", str(directory), "--host", self.host)
+        """The command line to which a command of `docker` is added."""
 
     def __call__(self, *arguments: str) -> str:
-        return programs.run(*self.argv, *arguments, DOCKER_CONFIG=str(self._directory))
-
-    @property
-    def argv(self) -> tuple[str, ...]:
-        """The command line to which a command of `docker` is added."""
-        return ("docker", "--host", self.host)
+        return programs.run(*self.argv, *arguments)
 
 
 @contextlib.contextmanager
