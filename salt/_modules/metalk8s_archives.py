@@ -8,11 +8,12 @@ import pathlib
 import re
 import struct
 import typing
-from collections.abc import Callable
+from collections.abc import Mapping
 
 from salt.exceptions import CommandExecutionError
 
-__salt__: dict[str, Callable[..., typing.Any]]
+# Not the function pillar.get: beyond templates, Salt puts asterisks in place of what that returns.
+__pillar__: Mapping[str, typing.Any]
 
 PROJECT = "MetalK8s"
 _MOUNT_ROOT = "/srv/scality"
@@ -53,7 +54,7 @@ def info(path: str) -> dict[str, str]:
         raise CommandExecutionError(f"archive {path}: {reason}") from error
     version = _version(path, text)
     environment = f"metalk8s-{version}"
-    root = __salt__["pillar.get"]("metalk8s:archives_mount_root", _MOUNT_ROOT)
+    root = _pillar().get("archives_mount_root", _MOUNT_ROOT)
     return {
         "version": version,
         "environment": environment,
@@ -72,7 +73,7 @@ def known() -> list[dict[str, str]]:
     """
     found: dict[str, dict[str, str]] = {}
     problems = []
-    for path in dict.fromkeys(__salt__["pillar.get"]("metalk8s:archives", [])):
+    for path in dict.fromkeys(_pillar().get("archives", [])):
         try:
             archive = info(path)
         except CommandExecutionError as error:
@@ -100,6 +101,11 @@ def location(version: str) -> str:
         there = ", ".join(archives) or "none"
         raise CommandExecutionError(f"version {version} is not among the archives of this host; there: {there}")
     return archives[version]
+
+
+def _pillar() -> Mapping[str, typing.Any]:
+    found: Mapping[str, typing.Any] = __pillar__.get("metalk8s", {})
+    return found
 
 
 def _version(path: str, text: str) -> str:

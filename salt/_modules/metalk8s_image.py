@@ -10,6 +10,9 @@ __salt__: dict[str, Callable[..., typing.Any]]
 # ctr imports archives only; the folder becomes one on the way, and is never stored twice.
 _IMPORT = 'tar --create --directory "$1" . | ctr --connect-timeout 5s --namespace "$2" images import --base-name "$3" -'
 
+# Only containerd's own interface for Kubernetes reads it unasked.
+_HOSTS_DIRECTORY = "/etc/containerd/certs.d"
+
 
 def names(namespace: str) -> list[str]:
     """The images that containerd holds in a namespace.
@@ -31,6 +34,16 @@ def load(namespace: str, layout: str, name: str) -> None:
     # With a base name, ctr leaves the other images of the layout alone.
     repository = name.rpartition(":")[0]
     _run(["sh", "-c", _IMPORT, "sh", layout, namespace, repository])
+
+
+def pull(namespace: str, name: str) -> None:
+    """Pull an image from the registry that the configuration of containerd names for it.
+
+    CLI Example::
+
+        salt-call metalk8s_image.pull metalk8s example.org/etcd:1
+    """
+    _ctr(namespace, "pull", "--hosts-dir", _HOSTS_DIRECTORY, name)
 
 
 def _ctr(namespace: str, *arguments: str) -> str:

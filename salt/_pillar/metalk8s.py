@@ -4,7 +4,7 @@ import ipaddress
 import pathlib
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import yaml
 
@@ -12,8 +12,13 @@ API_VERSIONS = ("metalk8s.scality.com/v1alpha2",)
 KIND = "BootstrapConfiguration"
 
 _KEYS = {"apiVersion", "kind", "networks", "ca", "archives", "proxies"}
+_PLANES = ("controlPlane", "workloadPlane")
+_RANGES = {"pods": "10.233.0.0/16", "services": "10.96.0.0/12"}
+"""Networks inside Kubernetes, with their defaults."""
 _PROXIES = ("http", "https", "no_proxy")
 # They stand between quotes in a unit of systemd.
+# As Salt names a minion, and as it stands in certificates and units.
+_MINION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _PROXY = re.compile(r"""[^\s"'\\\x00-\x1f]+""")
 
 
@@ -32,11 +37,13 @@ def ext_pillar(minion_id: str, pillar: Mapping[str, typing.Any], bootstrap_confi
     networks = configuration["networks"]
     return {
         "metalk8s": {
+            "ca": {"minion": configuration["ca"]["minion"]},
             "node": {"roles": ["node", "bootstrap"] if is_bootstrap else ["node"]},
             "archives": _texts(configuration["archives"]) if is_bootstrap else [],
             "networks": {
                 "control_plane": _texts(networks["controlPlane"]),
                 "workload_plane": _texts(networks["workloadPlane"]),
+                **{name: networks.get(name, default) for name, default in _RANGES.items()},
             },
             "proxies": configuration.get("proxies") or {},
         }
@@ -63,24 +70,39 @@ def _problems(value: Mapping[str, typing.Any]) -> Iterator[str]:
     if value.get("kind") != KIND:
         yield f"kind: must be {KIND}"
     yield from _problems_of_networks(value.get("networks"))
-    ca = value.get("ca")
-    if not isinstance(ca, dict) or not isinstance(ca.get("minion"), str) or not ca["minion"]:
-        yield "ca.minion: must be the name of the bootstrap node's minion"
+    yield from _problems_of_ca(value.get("ca"))
     yield from _problems_of_archives(value.get("archives"))
     yield from _problems_of_proxies(value.get("proxies"))
 
 
 def _problems_of_networks(value: object) -> Iterator[str]:
     networks = value if isinstance(value, dict) else {}
-    for name in ("controlPlane", "workloadPlane"):
-        texts = _texts(networks.get(name))
-        if not texts:
+    for key in sorted(map(str, networks.keys() - {*_PLANES, *_RANGES})):
+        yield f"networks.{key}: unknown key"
+    for name in _PLANES:
+        if not _texts(networks.get(name)):
             yield f"networks.{name}: must be a network in CIDR notation, or a list of them"
-        for text in texts:
-            try:
-                ipaddress.ip_network(text)
-            except ValueError as error:
-                yield f"networks.{name}: {error}"
+        yield from _problems_of_cidr(f"networks.{name}", _texts(networks.get(name)))
+    for name, default in _RANGES.items():
+        if not isinstance(networks.get(name, default), str):
+            yield f"networks.{name}: must be a network in CIDR notation"
+        yield from _problems_of_cidr(f"networks.{name}", _texts(networks.get(name)))
+
+
+def _problems_of_cidr(place: str, texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError as error:
+            yield f"{place}: {error}"
+
+
+def _problems_of_ca(value: object) -> Iterator[str]:
+    ca = value if isinstance(value, dict) else {}
+    for key in sorted(map(str, ca.keys() - {"minion"})):
+        yield f"ca.{key}: unknown key"
+    if not isinstance(ca.get("minion"), str) or not _MINION.fullmatch(ca["minion"]):
+        yield "ca.minion: must be the name of the bootstrap node's minion"
 
 
 def _problems_of_archives(value: object) -> Iterator[str]:

@@ -16,20 +16,33 @@ def imported(name: str, layout: str, namespace: str) -> dict[str, typing.Any]:
         name:    the full name of the image, with its tag.
         layout:  a folder with an OCI image layout that holds an image of this name.
     """
-    changes = {name: {"old": None, "new": f"imported from {layout}"}}
+    return _present(name, namespace, f"imported from {layout}", "metalk8s_image.load", layout, name)
+
+
+def pulled(name: str, namespace: str) -> dict[str, typing.Any]:
+    """An image is in a namespace of containerd; if it is not, it is pulled from the registry.
+
+    Arguments:
+        name: the full name of the image, with its tag.
+    """
+    return _present(name, namespace, "pulled from the registry", "metalk8s_image.pull", name)
+
+
+def _present(name: str, namespace: str, how: str, function: str, *arguments: str) -> dict[str, typing.Any]:
+    changes = {name: {"old": None, "new": how}}
     try:
         if name in __salt__["metalk8s_image.names"](namespace):
             return _result(name, True, f"{name} is there")
         if __opts__["test"]:
-            return _result(name, None, f"{name} would be imported", changes)
-        __salt__["metalk8s_image.load"](namespace, layout, name)
-        is_imported = name in __salt__["metalk8s_image.names"](namespace)
+            return _result(name, None, f"{name} would be {how}", changes)
+        __salt__[function](namespace, *arguments)
+        is_there = name in __salt__["metalk8s_image.names"](namespace)
     except CommandExecutionError as error:
         # Before the first run containerd is not installed; that says nothing against a test run.
         return _result(name, None if __opts__["test"] else False, str(error), changes if __opts__["test"] else {})
-    if not is_imported:
-        return _result(name, False, f"{layout} holds no image {name}")
-    return _result(name, True, f"{name} is imported", changes)
+    if not is_there:
+        return _result(name, False, f"{name} was not {how}: there is no image of that name")
+    return _result(name, True, f"{name} is {how}", changes)
 
 
 def _result(

@@ -16,8 +16,17 @@ metalk8s-{{ versions.metalk8s.version }}
 {{ metalk8s.container_engine.registry }}/{{ environment() }}/{{ name }}:{{ versions.images[name].version }}
 {%- endmacro %}
 
+{%- macro repositories_ip() -%}
+{{ metalk8s.repo.ip or salt["metalk8s_network.control_plane_ip"]() }}
+{%- endmacro %}
+
 {%- macro repositories_address() -%}
-{{ metalk8s.repo.ip or salt["metalk8s_network.control_plane_ip"]() }}:{{ metalk8s.repo.port }}
+{{ repositories_ip() }}:{{ metalk8s.repo.port }}
+{%- endmacro %}
+
+{#- The one certificate authority that may vouch for the server of packages and images. -#}
+{%- macro repositories_authority() -%}
+{{ metalk8s.pki.directory }}/repositories/ca.crt
 {%- endmacro %}
 
 {#- Where the packages of this version are: the folder that holds the repositories of this OS family. -#}
@@ -25,15 +34,27 @@ metalk8s-{{ versions.metalk8s.version }}
   {%- if metalk8s.repo.local_mode -%}
 file://{{ salt["metalk8s_archives.location"](versions.metalk8s.version) }}/packages/{{ metalk8s.repo.folder }}
   {%- else -%}
-http://{{ repositories_address() }}/{{ environment() }}/{{ metalk8s.repo.folder }}
+https://{{ repositories_address() }}/{{ environment() }}/{{ metalk8s.repo.folder }}
   {%- endif -%}
 {%- endmacro %}
 
-{#- Arguments of pkg.installed: exactly the version on the medium, if the medium says one. -#}
+{#- Arguments of pkg.installed: exactly the version on the medium, if the medium says one. The indexes were read. -#}
 {%- macro package(name) -%}
   {%- set known = versions.packages.get(metalk8s.repo.folder, {}) -%}
 - name: {{ name }}
+    - refresh: false
   {%- if name in known %}
     - version: {{ known[name].version | tojson }}
   {%- endif %}
+{%- endmacro %}
+
+{#- The formulas and the pillar of each version on this host, as Salt's configuration has them. -#}
+{%- macro environments() -%}
+  {%- for option, folder in (("file_roots", "salt"), ("pillar_roots", "pillar")) %}
+{{ option }}:
+    {%- for archive in salt["metalk8s_archives.known"]() %}
+  {{ archive.environment }}:
+    - {{ archive.location }}/{{ folder }}
+    {%- endfor %}
+  {%- endfor %}
 {%- endmacro %}

@@ -28,7 +28,12 @@ VERSIONS: Mapping[str, typing.Any] = {
         "debian": {"containerd": {"version": "1:1.6.20~ds1-1+b1"}},
         "redhat": {"runc": {"version": "4-1.el9"}},
     },
-    "images": {"nginx": {"version": "1.22.1"}, "pause": {"version": "3.6"}},
+    "images": {
+        "etcd": {"version": "3.4.23"},
+        "nginx": {"version": "1.22.1"},
+        "pause": {"version": "3.6"},
+        "salt-master": {"version": "3008.3"},
+    },
     "repositories": {"debian": ["debian-12"], "redhat": ["scality-el9", "salt-el9"]},
 }
 BOOTSTRAP: Mapping[str, typing.Any] = {
@@ -38,7 +43,11 @@ BOOTSTRAP: Mapping[str, typing.Any] = {
         "proxies": {"http": "http://me:a%40b@proxy:3128", "no_proxy": ["localhost", "10.0.0.0/8"]},
     }
 }
-NODE: Mapping[str, typing.Any] = {"metalk8s": {"repo": {"ip": "10.200.1.7"}, "salt": {"master": "10.200.1.7"}}}
+AUTHORITY = "-----BEGIN CERTIFICATE-----\n"
+"""What the bootstrap node tells through the mine."""
+NODE: Mapping[str, typing.Any] = {
+    "metalk8s": {"ca": {"minion": "boot"}, "repo": {"ip": "10.200.1.7"}, "salt": {"master": "10.200.1.7"}}
+}
 PILLARS = {"bootstrap": BOOTSTRAP, "node": NODE}
 FAMILIES = ("Debian", "RedHat")
 
@@ -94,7 +103,7 @@ class Renderer:
         environment = jinja2.Environment(  # noqa: S701 - neither is this HTML, nor is it for Salt
             loader=jinja2.FileSystemLoader(self.root / "salt", followlinks=True),
             undefined=jinja2.StrictUndefined,
-            extensions=[ImportData],
+            extensions=[ImportData, "jinja2.ext.do"],
             keep_trailing_newline=True,
             auto_reload=False,
         )
@@ -193,6 +202,7 @@ class _Functions(dict[str, Callable[..., typing.Any]]):
                 "metalk8s_archives.known": lambda: [{**folder, "variable": "metalk8s_2_5_0"}, archive],
                 "metalk8s_archives.location": {VERSION: archive["location"]}.__getitem__,
                 "metalk8s_network.control_plane_ip": lambda: IP,
+                "mine.get": lambda minion, _: {minion: AUTHORITY},
             }
         )
 

@@ -1,12 +1,15 @@
 """The modules that ship in the Salt tree, with the functions that Salt would give them."""
 
 import io
+import json
 import pathlib
+import socket
 import struct
 import types
 import typing
 from collections.abc import Callable
 
+import jsonschema
 import pycdlib
 import pytest
 
@@ -18,9 +21,8 @@ PRODUCT = b"NAME=MetalK8s\nVERSION=2.5.1-dev\nSHORT_VERSION=2.5\n"
 
 def archives(*paths: object, mount_root: str = "/srv/scality") -> types.ModuleType:
     """The module `metalk8s_archives` on a host whose pillar lists these paths."""
-    pillar = {"metalk8s:archives": [str(path) for path in paths], "metalk8s:archives_mount_root": mount_root}
-    functions = {"pillar.get": lambda key, default: pillar.get(key, default)}
-    return states.load_module(TREE / "_modules/metalk8s_archives.py", __salt__=functions)
+    pillar = {"archives": [str(path) for path in paths], "archives_mount_root": mount_root}
+    return states.load_module(TREE / "_modules/metalk8s_archives.py", __pillar__={"metalk8s": pillar})
 
 
 def folder(path: pathlib.Path, product: bytes = PRODUCT) -> pathlib.Path:
@@ -71,9 +73,7 @@ def test_an_iso_is_read_before_it_is_mounted(tmp_path: pathlib.Path, neighbours:
 
 
 def test_the_default_place_of_a_mount_is_the_formulas(tmp_path: pathlib.Path) -> None:
-    module = states.load_module(
-        TREE / "_modules/metalk8s_archives.py", __salt__={"pillar.get": lambda _, default: default}
-    )
+    module = states.load_module(TREE / "_modules/metalk8s_archives.py", __pillar__={})
     defaults = states.load_yaml((TREE / "metalk8s/defaults.yaml").read_text())
     location = module.info(str(iso(tmp_path / "m.iso")))["location"]
     assert location == f"{defaults['archives_mount_root']}/metalk8s-2.5.1-dev"
@@ -158,8 +158,9 @@ def test_everything_wrong_is_told_at_once(tmp_path: pathlib.Path) -> None:
 
 
 def network(addresses: dict[str, list[str]], networks: list[str]) -> types.ModuleType:
-    functions = {"pillar.get": lambda _, __: networks, "network.ip_addrs": lambda cidr: addresses[cidr]}
-    return states.load_module(TREE / "_modules/metalk8s_network.py", __salt__=functions)
+    functions = {"network.ip_addrs": lambda cidr: addresses[cidr]}
+    pillar = {"metalk8s": {"networks": {"control_plane": networks}}}
+    return states.load_module(TREE / "_modules/metalk8s_network.py", __salt__=functions, __pillar__=pillar)
 
 
 def test_the_first_network_with_an_address_counts() -> None:
@@ -170,6 +171,117 @@ def test_the_first_network_with_an_address_counts() -> None:
 def test_a_host_outside_the_control_plane_is_told_so() -> None:
     assert "10.0.0.0/8" in refusal(network({"10.0.0.0/8": []}, ["10.0.0.0/8"]).control_plane_ip)
     assert "none is configured" in refusal(network({}, []).control_plane_ip)
+
+
+def test_what_listens_is_found_and_what_does_not_is_waited_for() -> None:
+    module = network({}, [])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert module.accepts("127.0.0.1", port, 1) is True
+    assert module.accepts("127.0.0.1", port, 0) is False
+
+
+def test_a_service_that_does_not_listen_is_a_failure_but_not_in_a_test_run() -> None:
+    def state(answer: bool, *, is_test: bool = False) -> dict[str, typing.Any]:
+        functions = {"metalk8s_network.accepts": lambda address, port, _: answer and (address, port) == ("a.b", 80)}
+        module = states.load_module(
+            TREE / "_states/metalk8s_network.py", __salt__=functions, __opts__={"test": is_test}
+        )
+        found: dict[str, typing.Any] = module.listening("a.b:80")
+        assert found["changes"] == {}
+        return found
+
+    assert state(True)["result"] is True
+    assert state(False)["result"] is False
+    assert state(False)["comment"] == "nothing accepts connections at a.b:80 after 60 s"
+    assert state(False, is_test=True)["result"] is None
+
+
+def bootstrap(pillar: object, **functions: object) -> types.ModuleType:
+    """The module `metalk8s_bootstrap`; a function that is not given says yes."""
+    asked = {
+        "metalk8s_network.control_plane_ip": lambda: "10.0.0.1",
+        "metalk8s_archives.known": list,
+        "metalk8s_archives.info": lambda _: {"version": "2.5.1"},
+        "metalk8s_archives.location": lambda _: "/m",
+    }
+    given = {name.replace("__", "."): function for name, function in functions.items()}
+    return states.load_module(TREE / "_modules/metalk8s_bootstrap.py", __salt__={**asked, **given}, __pillar__=pillar)
+
+
+def fault(text: str) -> Callable[..., typing.NoReturn]:
+    def refuse(*_: object) -> typing.NoReturn:
+        raise states.CommandExecutionError(text)
+
+    return refuse
+
+
+def test_the_bootstrap_nodes_name_is_in_the_pillar() -> None:
+    assert bootstrap({"metalk8s": {"ca": {"minion": "node7"}}}).minion() == "node7"
+    words = "Failed to load ext_pillar metalk8s: /etc/b.yaml: ca.minion: must; /etc/b.yaml: kind: must"
+    assert refusal(bootstrap({"_errors": [words]}).minion) == "/etc/b.yaml: ca.minion: must\n/etc/b.yaml: kind: must"
+
+
+def test_a_configuration_that_fits_the_host_is_good() -> None:
+    assert bootstrap({}).check("/m") == "good"
+
+
+def test_a_configuration_that_does_not_fit_is_told_at_once() -> None:
+    module = bootstrap(
+        {},
+        metalk8s_network__control_plane_ip=fault("no address"),
+        metalk8s_archives__known=fault("archive a; archive b"),
+    )
+    assert refusal(module.check, "/m").splitlines() == ["no address", "archive a", "archive b"]
+    assert refusal(bootstrap({}, metalk8s_archives__location=fault("not among")).check, "/m") == "not among"
+
+
+FILE = """\
+kind: BootstrapConfiguration
+archives:  # what is served
+  - /a.iso
+  - /b # the old one
+
+# The rest stays.
+ca: {minion: bootstrap}
+"""
+
+
+def test_an_archive_is_added_once_and_all_else_stays(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "bootstrap.yaml"
+    path.write_text(FILE)
+    for _ in range(2):
+        bootstrap({}).add_archive(str(path), "/c.iso")
+    text = path.read_text()
+    assert states.load_yaml(text) == {**states.load_yaml(FILE), "archives": ["/a.iso", "/b", "/c.iso"]}
+    assert "# The rest stays.\nca: {minion: bootstrap}\n" in text
+
+
+@pytest.mark.parametrize("archives", ["/a.iso", "[/a.iso, /b]", "[]", "\n- /a.iso\n- /b"])
+def test_archives_may_be_written_in_any_way(tmp_path: pathlib.Path, archives: str) -> None:
+    path = tmp_path / "bootstrap.yaml"
+    path.write_text(f"a: 1\narchives: {archives}\nz: 2\n")
+    bootstrap({}).add_archive(str(path), "/new")
+    assert states.load_yaml(path.read_text())["archives"][-1] == "/new"
+    assert list(states.load_yaml(path.read_text())) == ["a", "archives", "z"]
+
+
+def test_an_archive_is_removed(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "bootstrap.yaml"
+    path.write_text(FILE)
+    info = {"/a.iso": {"environment": "metalk8s-1.2.3", "iso": "/a.iso"}, "/b": {"environment": "x", "iso": ""}}
+    module = bootstrap({}, metalk8s_archives__info=info.__getitem__)
+    assert "/c is not among /a.iso, /b" in refusal(module.remove_archive, str(path), "/c")
+    assert module.remove_archive(str(path), "/a.iso") == "metalk8s-1.2.3 /a.iso"
+    assert module.remove_archive(str(path), "/b") == ""
+    assert states.load_yaml(path.read_text()) == {**states.load_yaml(FILE), "archives": []}
+
+
+@pytest.mark.parametrize("text", ["", "a: 1", "archives: 7", ": :", "[]"])
+def test_a_file_without_archives_is_refused(tmp_path: pathlib.Path, text: str) -> None:
+    path = tmp_path / "bootstrap.yaml"
+    path.write_text(text)
+    assert "has no list of archives" in refusal(bootstrap({}).add_archive, str(path), "/new")
 
 
 class Containerd:
@@ -218,7 +330,7 @@ def test_a_test_run_imports_nothing() -> None:
 def test_an_archive_without_the_image_is_a_failure() -> None:
     result = Containerd(offers="host/env/pause:9").state()
     assert (result["result"], result["changes"]) == (False, {})
-    assert result["comment"] == "/m/images holds no image host/env/pause:3.6"
+    assert result["comment"] == "host/env/pause:3.6 was not imported from /m/images: there is no image of that name"
 
 
 def test_a_containerd_that_does_not_answer_is_a_failure_but_not_in_a_test_run() -> None:
@@ -251,11 +363,14 @@ def pillar(tmp_path: pathlib.Path, text: str, minion: str = "bootstrap") -> dict
 
 def test_the_bootstrap_node_learns_of_the_archives(tmp_path: pathlib.Path) -> None:
     assert pillar(tmp_path, BOOTSTRAP) == {
+        "ca": {"minion": "bootstrap"},
         "node": {"roles": ["node", "bootstrap"]},
         "archives": ["/root/metalk8s.iso"],
         "networks": {
             "control_plane": ["10.200.1.0/28"],
             "workload_plane": ["10.200.1.16/28", "10.200.1.32/28"],
+            "pods": "10.233.0.0/16",
+            "services": "10.96.0.0/12",
         },
         "proxies": {},
     }
@@ -302,3 +417,31 @@ def test_a_missing_bootstrap_yaml_is_named(tmp_path: pathlib.Path) -> None:
     module = states.load_module(TREE / "_pillar/metalk8s.py")
     with pytest.raises(ValueError, match="/none: No such file or directory"):
         module.ext_pillar("bootstrap", {}, bootstrap_config=str(tmp_path / "none"))
+
+
+WRONG = {
+    "apiVersion": {"apiVersion": "v1"},
+    "kind": {"kind": "Node"},
+    "ca": {"ca": {"minion": "a b"}},
+    "ca.other": {"ca": {"minion": "a", "other": 1}},
+    "networks": {"networks": {"controlPlane": "10.0.0.0/8"}},
+    "networks.x": {"networks": {"controlPlane": "10.0.0.0/8", "workloadPlane": "10.0.0.0/8", "x": "10.0.0.0/8"}},
+    "networks.pods": {"networks": {"controlPlane": "10.0.0.0/8", "workloadPlane": "10.0.0.0/8", "pods": []}},
+    "archives": {"archives": ["a.iso"]},
+    "no archives": {"archives": []},
+    "proxies": {"proxies": {"http": "a b"}},
+    "unknown": {"archive": "/a"},
+}
+
+
+@pytest.mark.parametrize("change", [{}, {"proxies": None}, {"archives": "/a"}, *WRONG.values()])
+def test_the_published_schema_says_the_same(tmp_path: pathlib.Path, change: dict[str, typing.Any]) -> None:
+    value = {**states.load_yaml(BOOTSTRAP), **change}
+    schema = json.loads((salt_tree.ROOT / "buildchain/schemas/bootstrap.schema.json").read_text())
+    is_valid = jsonschema.Draft202012Validator(schema).is_valid(value)
+    assert is_valid == (change not in WRONG.values())
+    if is_valid:
+        pillar(tmp_path, json.dumps(value))
+    else:
+        with pytest.raises(ValueError, match=r"bootstrap\.yaml: "):
+            pillar(tmp_path, json.dumps(value))

@@ -9,7 +9,9 @@ import pytest
 from buildchain import registry, salt
 from tests.support import salt_tree, states
 
-COPIED_AS_IT_IS = ("salt://metalk8s/repo/files/signing-key.asc", "salt://metalk8s/repo/files/RPM-GPG-KEY-")
+KEY = "salt://metalk8s/repo/files/signing-key.asc"
+CA = "/etc/metalk8s/pki/repositories/ca.crt"
+COPIED_AS_IT_IS = (KEY, "salt://metalk8s/repo/files/RPM-GPG-KEY-")
 """A key has no place for a line of ours."""
 
 
@@ -33,7 +35,7 @@ def managed(renderer: states.Renderer) -> dict[str, str]:
     found = {}
     for name in states.state_names(renderer.root):
         for _, function, arguments in renderer.calls(name):
-            if function == "file.managed" and not arguments["source"].startswith(COPIED_AS_IT_IS):
+            if function == "file.managed" and not arguments.get("source", KEY).startswith(COPIED_AS_IT_IS):
                 assert arguments["template"] == "jinja", name
                 found[arguments["name"]] = renderer.text(source_path(arguments["source"]))
     return found
@@ -148,7 +150,7 @@ def test_apt_trusts_one_key_for_each_repository(medium: pathlib.Path, name: str)
     files = managed(states.renderer(medium, "Debian", name))
     place = {
         "bootstrap": f"file:///srv/scality/{states.ENVIRONMENT}/packages/debian",
-        "node": f"http://10.200.1.7:8080/{states.ENVIRONMENT}/debian",
+        "node": f"https://10.200.1.7:8080/{states.ENVIRONMENT}/debian",
     }[name]
     assert files["/etc/apt/sources.list.d/metalk8s.sources"].splitlines()[1:] == [
         "",
@@ -165,8 +167,9 @@ def test_dnf_checks_packages_and_indexes(medium: pathlib.Path) -> None:
     assert [section.splitlines()[0] for section in sections] == ["[metalk8s-scality-el9]", "[metalk8s-salt-el9]"]
     for section in sections:
         lines = section.splitlines()
+        assert {"sslverify=1", f"sslcacert={CA}"} <= set(lines)
         assert {"gpgcheck=1", "repo_gpgcheck=1", "gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-metalk8s"} <= set(lines)
-        assert lines[2].startswith(f"baseurl=http://10.200.1.7:8080/{states.ENVIRONMENT}/redhat/metalk8s-")
+        assert lines[2].startswith(f"baseurl=https://10.200.1.7:8080/{states.ENVIRONMENT}/redhat/metalk8s-")
 
 
 def test_keys_of_others_are_installed_beside_ours(medium: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -186,9 +189,11 @@ def test_keys_of_others_are_installed_beside_ours(medium: pathlib.Path, tmp_path
 def test_nothing_is_trusted_unsigned(renderer: states.Renderer) -> None:
     for path, text in managed(renderer).items():
         folded = text.lower().replace(" ", "")
-        assert not [word for word in ("trusted", "gpgcheck=0", "insecure", "skip_verify", "nogpg") if word in folded], (
-            path
-        )
+        assert not [
+            word
+            for word in ("trusted=", "trusted:", "gpgcheck=0", "insecure", "skip_verify", "nogpg")
+            if word in folded
+        ], path
 
 
 def test_a_repository_less_family_gets_an_empty_list(medium: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -205,8 +210,8 @@ def test_the_sandbox_image_comes_from_the_mirror(medium: pathlib.Path, family: s
     assert settings["sandbox_image"] == f"{host}/{states.ENVIRONMENT}/pause:3.6"
     hosts = tomllib.loads(files[f"{settings['registry']['config_path']}/{host}/hosts.toml"])
     assert hosts == {
-        "server": "http://10.200.1.7:8080",
-        "host": {"http://10.200.1.7:8080": {"capabilities": ["pull", "resolve"]}},
+        "server": "https://10.200.1.7:8080",
+        "host": {"https://10.200.1.7:8080": {"capabilities": ["pull", "resolve"], "ca": CA}},
     }
 
 
@@ -217,13 +222,15 @@ def test_the_server_includes_what_the_registry_writes(medium: pathlib.Path, fami
     assert f"include /srv/old/{registry.IMAGES_PATH};" in text
     assert text.count(f"include {own}/{registry.COMMON_PATH};") == text.count(registry.COMMON_PATH) == 1
     assert f'set {registry.server_root(states.ENVIRONMENT)} "{own}/images";' in text
-    assert f"listen {states.IP}:8080;" in text
+    assert f"listen {states.IP}:8080 ssl;" in text
+    assert text.count("listen ") == 1
 
 
 def test_the_server_cannot_write_to_a_medium(medium: pathlib.Path, family: str) -> None:
     text = managed(states.renderer(medium, family, "bootstrap"))["/etc/systemd/system/metalk8s-repositories.service"]
     binds = [line for line in text.splitlines() if "type=bind" in line]
-    assert len(binds) == 3
+    assert len(binds) == 4
+    assert "/etc/metalk8s/pki/repositories/server" in binds[1]
     assert all("options=rbind:ro" in line for line in binds)
     assert "--read-only" in text
     assert f"RequiresMountsFor=/srv/scality/{states.ENVIRONMENT}\n" in text
@@ -289,7 +296,7 @@ def test_operating_systems_are_named_in_the_map_only(medium: pathlib.Path) -> No
     for path in sorted((medium / "salt/metalk8s").rglob("*")):
         if path.is_file() and path.name not in ("families.yaml", "map.jinja", "versions.json"):
             text = path.read_text()
-            assert not [name for name in (*states.FAMILIES, "os_family", "grains") if name in text], path
+            assert not [name for name in (*states.FAMILIES, "os_family", "grains.os") if name in text], path
 
 
 def test_formulas_name_only_images_by_their_macro(medium: pathlib.Path) -> None:

@@ -3,11 +3,12 @@
   own, and of packages that came from elsewhere also their makers'.
 -#}
 {%- from "metalk8s/map.jinja" import metalk8s, versions with context %}
-{%- if metalk8s.repo.local_mode %}
 
 include:
+  - metalk8s.pki.trust
+  {%- if metalk8s.repo.local_mode %}
   - metalk8s.archives.mounted
-{%- endif %}
+  {%- endif %}
 
 Install the key of the repositories:
   file.managed:
@@ -46,13 +47,31 @@ Configure {{ path }}:
     - require:
       - file: Install the key of the repositories
     - require_in:
-      - test: Repositories are configured
+      - cmd: Read the indexes of the repositories
 {%- endfor %}
+
+Make the folder of the repositories' state:
+  file.directory:
+    - name: {{ metalk8s.repo.state_directory }}
+    - user: root
+    - group: root
+    - dir_mode: '0755'
+    - makedirs: true
+
+# Not by what this run changed: a run that was killed in between has configured them and not read them.
+Read the indexes of the repositories:
+  cmd.run:
+    - name: {{ metalk8s.repo.refresh }} && cp {{ metalk8s.repo.sources }} {{ metalk8s.repo.read_sources }}
+    - unless: cmp --silent {{ metalk8s.repo.sources }} {{ metalk8s.repo.read_sources }}
+    - require:
+      - file: Make the folder of the repositories' state
+      - file: Install the key of the repositories
+      - sls: metalk8s.pki.trust
+      {%- if metalk8s.repo.local_mode %}
+      - sls: metalk8s.archives.mounted
+      {%- endif %}
 
 Repositories are configured:
   test.nop:
     - require:
-      - file: Install the key of the repositories
-      {%- if metalk8s.repo.local_mode %}
-      - sls: metalk8s.archives.mounted
-      {%- endif %}
+      - cmd: Read the indexes of the repositories

@@ -1,31 +1,12 @@
 {#- The server of packages and images: nginx in a container, reading straight from the media. -#}
 {%- from "metalk8s/map.jinja" import metalk8s with context %}
+{%- from "metalk8s/macro.sls" import repositories_address with context %}
 
 include:
-  - metalk8s.archives
   - metalk8s.container-engine.containerd
   - metalk8s.container-engine.containerd.imported
-
-Configure the repositories' server:
-  file.managed:
-    - name: {{ metalk8s.repo.config_directory }}/default.conf
-    - source: salt://metalk8s/repo/files/nginx.conf.jinja
-    - template: jinja
-    - user: root
-    - group: root
-    - mode: '0644'
-    - makedirs: true
-    - require:
-      - sls: metalk8s.archives.mounted
-
-Configure the repositories' unit:
-  file.managed:
-    - name: /etc/systemd/system/{{ metalk8s.repo.unit }}.service
-    - source: salt://metalk8s/repo/files/repositories.service.jinja
-    - template: jinja
-    - user: root
-    - group: root
-    - mode: '0644'
+  - metalk8s.pki.repositories
+  - metalk8s.repo.server
 
 Serve the repositories:
   service.running:
@@ -34,5 +15,11 @@ Serve the repositories:
     - require:
       - sls: metalk8s.container-engine.containerd.imported
     - watch:
-      - file: Configure the repositories' server
-      - file: Configure the repositories' unit
+      - sls: metalk8s.repo.server
+      - sls: metalk8s.pki.repositories
+
+Wait for the repositories:
+  metalk8s_network.listening:
+    - name: {{ repositories_address() }}
+    - require:
+      - service: Serve the repositories

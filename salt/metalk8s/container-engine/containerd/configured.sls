@@ -8,6 +8,7 @@
 
 include:
   - metalk8s.container-engine.containerd.installed
+  - metalk8s.pki.trust
 
 {%- for path, template in files | dictsort %}
 Configure {{ path }}:
@@ -21,4 +22,5 @@ Configure {{ path }}:
     - makedirs: true
     - require:
       - sls: metalk8s.container-engine.containerd.installed
+      - sls: metalk8s.pki.trust
 {%- endfor %}

@@ -3,4 +3,5 @@
 include:
   - metalk8s.repo.configured
   - metalk8s.container-engine
+  - metalk8s.firewall
   - metalk8s.salt.minion
