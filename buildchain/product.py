@@ -1,6 +1,7 @@
 """What the medium says of itself: product.txt, its contents, and the seal (digests and signature)."""
 
 import datetime
+import pathlib
 import re
 
 from buildchain import errors, signing, source, store, tree, version
@@ -12,6 +13,14 @@ SIGNATURE = "SHA256SUM.asc"
 KEY = "signing-key.asc"
 MAX_VOLUME_ID = 32
 """ECMA-119 section 8.4.7."""
+
+SCRIPTS = ("bootstrap.sh.in", "common.sh", "iso-manager.sh", "verify.sh")
+"""What of scripts/ ships in the root of the medium; an explicit list, so that no stray file ships."""
+
+_TEMPLATE_SUFFIX = ".in"
+_VERSION_PLACEHOLDER = b"@@VERSION"
+_LIBRARY = "common.sh"
+"""The one script that is read by the others and not run."""
 
 _BUILD_HOST = "reproducible"
 """`BUILD_HOST` is a key of MetalK8s 2.5.1's product.txt; a real host's name would make two builds differ."""
@@ -43,6 +52,18 @@ def describe(project_name: str, release: version.Version, origin: source.Source,
         "BUILD_HOST": _BUILD_HOST,
     }
     return "".join(f"{name}={value}\n" for name, value in values.items()).encode()
+
+
+def scripts(folder: pathlib.Path, packages: store.Store, release: version.Version) -> tree.Tree:
+    """The programs in the root of the medium; those whose name ends in .in are told their version."""
+    entries = []
+    for name in SCRIPTS:
+        content = (folder / name).read_bytes()
+        if name.endswith(_TEMPLATE_SUFFIX):
+            content = content.replace(_VERSION_PLACEHOLDER, str(release).encode())
+        held = packages.add_bytes(content)
+        entries.append(tree.File(name.removesuffix(_TEMPLATE_SUFFIX), held, is_program=name != _LIBRARY))
+    return tree.build(entries)
 
 
 def check_key(release: version.Version, signer: signing.Signer) -> None:

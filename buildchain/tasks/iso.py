@@ -13,9 +13,6 @@ from buildchain.tasks import action, context, fragment, images, packaging, repor
 MEDIUM = "medium"
 """Name of the fragment that joins all parts."""
 
-_SCRIPTS = ("verify.sh",)
-"""Programs in scripts/ that ship in the root of the medium; an explicit list, so that no stray file ships."""
-
 
 def task_iso() -> action.Task:
     """Build the MetalK8s image (default)."""
@@ -62,7 +59,7 @@ def task__product() -> action.Task:
     """Describe the medium: product.txt, and the scripts in its root."""
     here = context.load()
     text = product.describe(here.settings.project_name, here.version, here.source, here.epoch)
-    scripts = [here.settings.root / "scripts" / name for name in _SCRIPTS]
+    scripts = here.settings.root / "scripts"
     return fragment.task(
         here,
         "product",
@@ -70,7 +67,7 @@ def task__product() -> action.Task:
         identity=text,
         verb="RENDER ENV",
         subject=here.staged_root / product.PRODUCT,
-        file_dep=scripts,
+        file_dep=[scripts / name for name in product.SCRIPTS],
     )
 
 
@@ -180,10 +177,9 @@ def _make_directory(path: pathlib.Path) -> None:
         raise errors.BuildchainError(str(path), error.strerror or str(error), hint) from error
 
 
-def _product(here: context.Context, text: bytes, scripts: list[pathlib.Path]) -> tree.Tree:
-    entries = [tree.File(product.PRODUCT, here.store.add_bytes(text))]
-    entries += [tree.File(path.name, here.store.add_file(path), is_program=True) for path in scripts]
-    return tree.build(entries)
+def _product(here: context.Context, text: bytes, scripts: pathlib.Path) -> tree.Tree:
+    about = tree.File(product.PRODUCT, here.store.add_bytes(text))
+    return tree.merge(tree.Tree((about,)), product.scripts(scripts, here.store, here.version))
 
 
 def _render_documentation(here: context.Context, pages: Sequence[str], title: str) -> tree.Tree:

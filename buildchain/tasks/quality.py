@@ -167,7 +167,7 @@ def _is_ci() -> bool:
 
 
 def _shell_scripts(origin: source.Source) -> list[str]:
-    return [path for path in origin.files if path.endswith(".sh") or path == ".ci/run"]
+    return [path for path in origin.files if path.endswith((".sh", ".sh.in")) or path == ".ci/run"]
 
 
 def _yaml(origin: source.Source) -> list[str]:
