@@ -1,0 +1,333 @@
+"""A node that installs itself from a medium, with no way out: what an operator of the bootstrap node relies on."""
+
+import dataclasses
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from buildchain import tree, version
+from tests.end_to_end import conftest
+from tests.support import keys, machine, node_medium
+
+pytestmark = [
+    pytest.mark.tools("containerd", "docker", "dockerd", "dpkg-deb", "gpg", "ip", "mmdebstrap", "runc"),
+    pytest.mark.root,
+    pytest.mark.network,
+]
+
+FIRST = version.Version("2", "5", "1", "-dev")
+SECOND = version.Version("2", "6", "0", "-dev")
+MEDIUM = f"/srv/scality/metalk8s-{FIRST}"
+NEXT = f"/srv/scality/metalk8s-{SECOND}"
+TAMPERED = "/srv/tampered"
+KEY = "/srv/keys/public.asc"
+LOG = "/var/log/metalk8s/bootstrap.log"
+REGISTRY = "metalk8s-registry-from-config.invalid"
+CONFIGURATION = """\
+apiVersion: metalk8s.scality.com/v1alpha2
+kind: BootstrapConfiguration
+# What an operator writes beside it stays.
+networks:
+  controlPlane: {subnet}
+  workloadPlane: {subnet}
+ca:
+  minion: bootstrap
+archives:
+  - {medium}
+proxies: {{}}
+"""
+CA = "/etc/metalk8s/pki/repositories/ca.crt"
+UNREACHABLE = "deb http://deb.example.invalid/debian bookworm main\n"
+"""What an installed Debian has in its sources.list, from here."""
+
+
+@pytest.fixture(scope="module")
+def media(first: conftest.Checkout) -> Iterator[dict[str, pathlib.Path]]:
+    """Two versions of the medium, and one that somebody changed; by the place where the node finds them."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="media-"))
+    directory.chmod(0o755)
+    built = tree.load((first.root / "_build/tree/medium.json").read_bytes())
+    held = node_medium.borrow(pathlib.Path(first.environment["STORE"]), directory / "store")
+    found = {place: directory / place.replace("/", "-") for place in (MEDIUM, NEXT, TAMPERED)}
+    for release, place in ((FIRST, MEDIUM), (SECOND, NEXT)):
+        node_medium.write(node_medium.compose(built, held, release), held, found[place])
+    subprocess.run(["cp", "--archive", "--link", found[MEDIUM], found[TAMPERED]], check=True)
+    changed = found[TAMPERED] / "salt/metalk8s/defaults.yaml"
+    content = changed.read_bytes().replace(b"/srv/scality", b"/srv/elsewhere")
+    changed.unlink()
+    changed.write_bytes(content)
+    changed.chmod(0o444)
+    yield found
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def host(media: dict[str, pathlib.Path]) -> Iterator[machine.Machine]:
+    """A minimal Debian that has the media and no MetalK8s."""
+    with machine.site(media[MEDIUM]) as site:
+        mounts = {**media, "/srv/keys": keys.DEVELOPMENT}
+        with site.machine("bootstrap", mounts) as made:
+            made.write("/etc/apt/sources.list", UNREACHABLE)
+            made.write("/etc/metalk8s/bootstrap.yaml", CONFIGURATION.format(subnet=site.subnet, medium=MEDIUM))
+            yield made
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """The bootstrap node, and what bootstrap.sh said there each time."""
+
+    host: machine.Machine
+    refused: str
+    resumed: str
+    repeated: str
+
+
+@pytest.fixture(scope="module")
+def node(host: machine.Machine) -> Runs:
+    """Refused with a tampered medium; without power in the middle; run to its end; run again."""
+    before = host.run("dpkg-query", "--list")
+    refused = host.attempt(f"{TAMPERED}/bootstrap.sh", "--key", KEY)
+    assert refused.returncode == 1, refused.stdout
+    assert host.run("dpkg-query", "--list") == before
+    _cut_the_power_in_the_middle(host)
+    resumed = host.attempt(f"{MEDIUM}/bootstrap.sh")
+    assert resumed.returncode == 0, resumed.stdout
+    repeated = host.attempt(f"{MEDIUM}/bootstrap.sh")
+    assert repeated.returncode == 0, repeated.stdout
+    return Runs(host, refused.stdout, resumed.stdout, repeated.stdout)
+
+
+def _cut_the_power_in_the_middle(host: machine.Machine) -> None:
+    """While the highstate runs: all of the machine at once and without a word."""
+    host.run("systemd-run", "--unit=first", f"{MEDIUM}/bootstrap.sh", "--key", KEY)
+    while host.attempt("test", "-e", "/etc/apt/sources.list.d/metalk8s.sources").returncode != 0:
+        assert host.attempt("systemctl", "is-active", "first").returncode == 0, host.run("journalctl", "--unit=first")
+        time.sleep(0.2)
+    host.cut_power()
+    assert "exit code" not in host.run("cat", LOG).partition("step: Apply the highstate")[2]
+
+
+def test_there_is_no_way_out(host: machine.Machine) -> None:
+    assert "default" not in host.run("ip", "route")
+    assert host.attempt("getent", "hosts", "deb.debian.org").returncode != 0
+
+
+def test_a_tampered_medium_is_refused_by_the_name_of_the_file(node: Runs) -> None:
+    assert "> Verify the medium ... failed" in node.refused
+    assert "salt/metalk8s/defaults.yaml: its content is not that of SHA256SUM" in node.refused
+    assert "Install Salt" not in node.refused
+    assert f"run {TAMPERED}/bootstrap.sh again" in node.refused
+
+
+def test_a_run_after_a_power_cut_ends_well(node: Runs) -> None:
+    steps = re.findall(r"^> (.*) \.\.\. done \[\d+ s\]$", node.resumed, re.MULTILINE)
+    assert steps == [
+        "Check the host",
+        "Verify the medium",
+        "Install Salt",
+        "Check the configuration",
+        "Apply the highstate",
+    ]
+    assert node.resumed.endswith(f"This host is the bootstrap node of MetalK8s {FIRST}.\n")
+
+
+def test_a_second_run_changes_nothing(node: Runs) -> None:
+    found = re.search(r"^  (\d+) states hold, changed: (\d+)$", node.repeated, re.MULTILINE)
+    assert found, node.repeated
+    assert int(found[1]) > 40
+    assert int(found[2]) == 0
+
+
+def test_every_service_runs(node: Runs) -> None:
+    for unit in ("metalk8s-firewall", "containerd", "metalk8s-repositories", "metalk8s-etcd", "salt-minion"):
+        assert node.host.run("systemctl", "is-enabled", unit).strip() == "enabled"
+        assert node.host.run("systemctl", "is-active", unit).strip() == "active"
+
+
+def test_nothing_listens_beyond_the_control_plane(node: Runs) -> None:
+    lines = node.host.run("ss", "--no-header", "--listening", "--numeric", "--tcp", "--udp").splitlines()
+    addresses = {line.split()[4].rpartition(":")[0] for line in lines}
+    own = {address for address in addresses if not address.startswith("127.")}
+    assert own == {node.host.ip}
+
+
+def test_containerd_pulls_every_image_of_the_medium(node: Runs, media: dict[str, pathlib.Path]) -> None:
+    _pull_all(node.host, media[MEDIUM], FIRST)
+
+
+def _pull_all(host: machine.Machine, medium: pathlib.Path, release: version.Version) -> None:
+    images = sorted(path.parent.relative_to(medium / "images") for path in medium.glob("images/*/*/manifest.json"))
+    assert len(images) >= 7
+    for image in images:
+        name = f"{REGISTRY}/metalk8s-{release}/{image.parent}:{image.name}"
+        pull = ["ctr", "--namespace=pulled", "images", "pull", "--hosts-dir=/etc/containerd/certs.d", name]
+        assert "done" in host.run(*pull)
+
+
+def test_apt_installs_from_the_medium(node: Runs) -> None:
+    node.host.run("apt-get", "install", "--yes", "--no-install-recommends", "socat")
+    policy = node.host.run("apt-cache", "policy", "socat")
+    assert f"990 file:{MEDIUM}/packages/debian/metalk8s-debian-12 ./ Packages" in policy
+    assert "deb.example.invalid" not in policy
+
+
+def test_packages_and_images_are_served_to_those_who_trust_the_nodes_authority(node: Runs) -> None:
+    address = f"https://{node.host.ip}:8080"
+    for place in (f"metalk8s-{FIRST}/debian/metalk8s-debian-12/InRelease", "v2/"):
+        assert _get(node.host, f"{address}/{place}", CA).returncode == 0
+    for authority in ("", "/etc/metalk8s/pki/etcd/ca.crt"):
+        assert "CERTIFICATE_VERIFY_FAILED" in _get(node.host, f"{address}/v2/", authority).stdout
+    assert _get(node.host, f"{address}/salt/top.sls", CA).returncode != 0
+
+
+def _get(host: machine.Machine, url: str, authority: str) -> subprocess.CompletedProcess[str]:
+    program = (
+        "import ssl, sys, urllib.request; "
+        "urllib.request.urlopen(sys.argv[1], context=ssl.create_default_context(cafile=sys.argv[2] or None)).read()"
+    )
+    return host.attempt("python3", "-c", program, url, authority)
+
+
+def test_apt_trusts_that_server_and_no_other(node: Runs) -> None:
+    """As another node does it: the packages over HTTPS, with this host's own options for it."""
+    url = f"https://{node.host.ip}:8080/metalk8s-{FIRST}/debian/metalk8s-debian-12"
+    node.host.write("/root/other.list", f"deb [signed-by=/etc/apt/keyrings/metalk8s.asc] {url} ./\n")
+    options = [f"-oDir::Etc::{name}" for name in ("SourceList=/root/other.list", "SourceParts=/dev/null")]
+    options.append("-oDir::State::Lists=/run/lists")
+    update = ["apt-get", *options, "update", "--error-on=any"]
+    node.host.run(*update)
+    done = node.host.attempt(*update, f"-oAcquire::https::{node.host.ip}::CAInfo=/etc/metalk8s/pki/etcd/ca.crt")
+    assert done.returncode != 0
+    assert "certificate" in done.stdout
+
+
+def test_etcd_answers_its_own_clients_only(node: Runs) -> None:
+    pki = "/etc/metalk8s/pki/etcd"
+    client = ["ctr", "--namespace=metalk8s", "tasks", "exec", "--exec-id=test", "metalk8s-etcd", "etcdctl"]
+    client += [f"--endpoints=https://{node.host.ip}:2379", f"--cacert={pki}/ca.crt"]
+    health = [*client, "endpoint", "health"]
+    assert "is healthy" in node.host.attempt(*health, f"--cert={pki}/peer/tls.crt", f"--key={pki}/peer/tls.key").stdout
+    assert node.host.attempt(*health).returncode != 0
+
+
+def test_the_firewall_keeps_out_who_is_not_on_the_control_plane(node: Runs) -> None:
+    """A network beside the control plane, from which the node's address can be reached."""
+    host, inside = node.host, "ip netns exec out"
+    script = f"""set -e
+        ip netns add out
+        ip link add near type veth peer name far netns out
+        ip address add 192.0.2.1/24 dev near && ip link set near up
+        {inside} ip address add 192.0.2.2/24 dev far && {inside} ip link set far up
+        {inside} ip route add {host.ip} via 192.0.2.1"""
+    host.run("bash", "-c", script)
+    connect = ["ip", "netns", "exec", "out", "timeout", "3", "bash", "-c", f": </dev/tcp/{host.ip}/8080"]
+    assert host.attempt(*connect).returncode == 124
+    host.run("nft", "delete", "table", "inet", "metalk8s")
+    host.run(*connect)
+    host.run("systemctl", "restart", "metalk8s-firewall")
+    assert host.attempt(*connect).returncode == 124
+    host.run("ip", "netns", "delete", "out")
+
+
+def test_services_run_as_their_own_users(node: Runs) -> None:
+    for unit, user in (("metalk8s-repositories", "33"), ("metalk8s-etcd", "900")):
+        pid = node.host.run("ctr", "--namespace=metalk8s", "tasks", "list").split(unit)[1].split()[0]
+        status = node.host.run("cat", f"/proc/{pid}/status")
+        assert f"Uid:\t{user}\t" in status
+        assert " / / ro," in node.host.run("cat", f"/proc/{pid}/mountinfo")
+
+
+def test_every_generated_file_says_where_it_comes_from(node: Runs) -> None:
+    paths = [
+        "/etc/apt/sources.list.d/metalk8s.sources",
+        "/etc/containerd/config.toml",
+        "/etc/salt/minion.d/99-metalk8s.conf",
+    ]
+    paths += [f"/etc/systemd/system/{unit}.service" for unit in ("metalk8s-repositories", "metalk8s-etcd")]
+    for path in paths:
+        assert node.host.run("head", "--lines=1", path) == f"# Generated by MetalK8s {FIRST}; edits are lost.\n"
+
+
+def test_secrets_are_for_those_who_need_them(node: Runs) -> None:
+    listed = node.host.run("find", "/etc/metalk8s/pki", "-name", "*.key", "-printf", "%m %u %G %P\n").splitlines()
+    assert sorted(listed) == [
+        "600 root 0 etcd/ca.key",
+        "600 root 0 repositories/ca.key",
+        "640 root 0 etcd/client/tls.key",
+        "640 root 33 repositories/server/tls.key",
+        "640 root 900 etcd/peer/tls.key",
+        "640 root 900 etcd/server/tls.key",
+    ]
+
+
+def test_a_wrong_configuration_is_told_at_once(node: Runs) -> None:
+    path = "/etc/metalk8s/bootstrap.yaml"
+    good = node.host.run("cat", path)
+    node.host.write(path, "apiVersion: v1\nkind: Node\nnetworks: {controlPlane: here}\narchive: []\n")
+    done = node.host.attempt(f"{MEDIUM}/bootstrap.sh")
+    node.host.write(path, good)
+    assert done.returncode == 1
+    assert "> Check the configuration ... failed" in done.stdout
+    for problem in (
+        "apiVersion: must be",
+        "kind: must be",
+        "ca.minion: must be",
+        "networks.workloadPlane: must be",
+        "networks.controlPlane: 'here' does not appear",
+        "archive: unknown key",
+        "archives: must be",
+    ):
+        assert f"    {path}: {problem}" in done.stdout
+
+
+def test_everything_is_there_again_after_a_reboot(node: Runs, media: dict[str, pathlib.Path]) -> None:
+    node.host.cut_power()
+    for port in (8080, 2379):
+        node.host.run("timeout", "60", "bash", "-c", f"until : </dev/tcp/{node.host.ip}/{port}; do sleep 0.2; done")
+    _pull_all(node.host, media[MEDIUM], FIRST)
+
+
+def test_misuse_is_told(node: Runs) -> None:
+    for script in ("bootstrap.sh", "iso-manager.sh"):
+        assert node.host.run(f"{MEDIUM}/{script}", "--help").startswith(f"usage: {script} ")
+        for arguments in (["--nonsense"], ["--log-file"]):
+            done = node.host.attempt(f"{MEDIUM}/{script}", *arguments)
+            assert (done.returncode, "--help" in done.stdout) == (2, True)
+
+
+def test_another_version_is_served_beside_the_first_and_goes_again(node: Runs, media: dict[str, pathlib.Path]) -> None:
+    host, manager = node.host, f"{MEDIUM}/iso-manager.sh"
+    before = host.run("cat", "/etc/metalk8s/bootstrap.yaml")
+    refused = host.attempt(manager, "--archive", TAMPERED)
+    assert refused.returncode == 1
+    assert "salt/metalk8s/defaults.yaml: its content is not" in refused.stdout
+    assert host.run("cat", "/etc/metalk8s/bootstrap.yaml") == before
+
+    added = host.attempt(manager, "--archive", NEXT)
+    assert added.returncode == 0, added.stdout
+    assert f"  - {MEDIUM}\n  - {NEXT}\n" in host.run("cat", "/etc/metalk8s/bootstrap.yaml")
+    assert "# What an operator writes beside it stays.\n" in host.run("cat", "/etc/metalk8s/bootstrap.yaml")
+    _pull_all(host, media[NEXT], SECOND)
+    _pull_all(host, media[MEDIUM], FIRST)
+    for release in (FIRST, SECOND):
+        url = f"https://{host.ip}:8080/metalk8s-{release}/debian/metalk8s-debian-12/InRelease"
+        assert _get(host, url, CA).returncode == 0
+    minion = host.run("cat", "/etc/salt/minion.d/99-metalk8s.conf")
+    assert f"  metalk8s-{FIRST}:\n    - {MEDIUM}/salt\n  metalk8s-{SECOND}:\n    - {NEXT}/salt\n" in minion
+    again = host.attempt(manager)
+    assert "changed: 0\n" in again.stdout, again.stdout
+
+    removed = host.attempt(manager, "--remove", NEXT)
+    assert removed.returncode == 0, removed.stdout
+    assert host.run("cat", "/etc/metalk8s/bootstrap.yaml") == before
+    url = f"https://{host.ip}:8080/metalk8s-{SECOND}/debian/metalk8s-debian-12/InRelease"
+    assert _get(host, url, CA).returncode != 0
+    own = host.attempt(manager, "--remove", MEDIUM)
+    assert own.returncode == 1
+    assert host.run("cat", "/etc/metalk8s/bootstrap.yaml") == before
