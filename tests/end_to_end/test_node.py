@@ -200,6 +200,7 @@ def test_apt_trusts_that_server_and_no_other(node: Runs) -> None:
     node.host.write("/root/other.list", f"deb [signed-by=/etc/apt/keyrings/metalk8s.asc] {url} ./\n")
     options = [f"-oDir::Etc::{name}" for name in ("SourceList=/root/other.list", "SourceParts=/dev/null")]
     options.append("-oDir::State::Lists=/run/lists")
+    node.host.run("mkdir", "--parents", "/run/lists/partial")
     update = ["apt-get", *options, "update", "--error-on=any"]
     node.host.run(*update)
     done = node.host.attempt(*update, f"-oAcquire::https::{node.host.ip}::CAInfo=/etc/metalk8s/pki/etcd/ca.crt")

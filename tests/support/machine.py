@@ -70,7 +70,8 @@ class Machine:
     def attempt(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """Run a program on it; the exit code is the test's to judge, both outputs are one."""
         return subprocess.run(
-            self.client.argv("exec", self.name, *argv),
+            # Joined inside: the daemon carries two outputs in any order.
+            self.client.argv("exec", self.name, "sh", "-c", 'exec "$@" 2>&1', "sh", *argv),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -9,7 +9,7 @@ from buildchain import oci, product, registry, salt, signing, source, stage, sto
 from tests.support import keys, salt_package, salt_tree
 
 EPOCH = 1_700_000_000
-_MADE_ANEW = ("salt/", "pillar/", "bootstrap-images/", f"packages/debian/metalk8s-{salt_package.REPOSITORY}/")
+_MADE_ANEW = ("salt/", "pillar/", "bootstrap-images/")
 _SEAL = {product.CONTENTS, product.DIGESTS, product.SIGNATURE, product.KEY, product.PRODUCT}
 
 
@@ -24,7 +24,7 @@ def compose(built: tree.Tree, held: store.Store, release: version.Version) -> tr
     scripts = product.scripts(salt_tree.ROOT / "scripts", held, release)
     anew = {*_SEAL, *(entry.path for entry in scripts)}
     kept = tree.build(entry for entry in built if entry.path not in anew and not entry.path.startswith(_MADE_ANEW))
-    versions = _versions(built, held, release)
+    versions, salt_itself = _with_salt(_versions(built, held, release), held)
     origin = source.Source("0" * 40, EPOCH, False, ())
     about = product.describe("MetalK8s", release, origin, EPOCH)
     medium = tree.merge(
@@ -36,7 +36,7 @@ def compose(built: tree.Tree, held: store.Store, release: version.Version) -> tr
             tree.build(entry for entry in kept if entry.path.startswith("images/")), held, version=str(release)
         ),
         _bootstrap_images(built, held, release),
-        salt_package.repository(held, EPOCH),
+        salt_itself,
     )
     with signing.open_signer(signing.Source(str(keys.DEVELOPMENT / "secret.asc"))) as signer:
         return product.seal(medium, held, signer, EPOCH)
@@ -52,9 +52,20 @@ def _versions(built: tree.Tree, held: store.Store, release: version.Version) -> 
     (entry,) = (entry for entry in built.files() if entry.path == salt.VERSIONS)
     versions: dict[str, typing.Any] = json.loads(held.read(entry.content.digest))
     versions["metalk8s"]["version"] = str(release)
-    versions["packages"]["debian"]["salt-minion"] = {"version": salt_package.VERSION}
-    versions["repositories"]["debian"] = sorted({*versions["repositories"]["debian"], salt_package.REPOSITORY})
     return versions
+
+
+def _with_salt(versions: salt.Versions, held: store.Store) -> tuple[salt.Versions, tree.Tree]:
+    """The versions with Salt's, and the repository that brings it; a medium that has Salt needs neither."""
+    packages, repositories = versions["packages"]["debian"], versions["repositories"]["debian"]
+    if "salt-minion" in packages:
+        return versions, tree.Tree()
+    packages = {**packages, "salt-minion": {"version": salt_package.VERSION}}
+    named = {
+        "packages": {**versions["packages"], "debian": packages},
+        "repositories": {**versions["repositories"], "debian": sorted([*repositories, salt_package.REPOSITORY])},
+    }
+    return {**versions, **named}, salt_package.repository(held, EPOCH)
 
 
 def _bootstrap_images(built: tree.Tree, held: store.Store, release: version.Version) -> tree.Tree:
