@@ -1,0 +1,95 @@
+"""What the scripts of the medium share, in the shell that runs it."""
+
+import pathlib
+import subprocess
+
+import pytest
+
+COMMON = pathlib.Path(__file__).parents[2] / "scripts/common.sh"
+STATES = """\
+  Name: Install runc - Function: pkg.installed - Result: Clean - Started: 1 - Duration: 2 ms
+----------
+          ID: Run etcd
+    Function: service.running
+      Result: False
+     Comment: One or more requisite failed: Pull etcd
+----------
+          ID: Pull etcd
+    Function: metalk8s_image.pulled
+      Result: False
+     Comment: ctr: no such image
+Summary for local
+------------
+Succeeded: 59 (changed=6)
+Failed:     2
+"""
+
+
+def shell(tmp_path: pathlib.Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Run lines after common.sh, as a script does after `start`."""
+    (tmp_path / "work").mkdir(exist_ok=True)
+    head = f"""set -euo pipefail
+        PROGRAM=test.sh BASE_DIR=/medium VERSION=1.2.3
+        . {COMMON}
+        LOG_FILE={tmp_path}/log WORK_DIR={tmp_path}/work RETRY_HINT='Run it again.'
+        """
+    return subprocess.run(
+        ["bash", "-c", head + script], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+
+
+def test_a_step_tells_its_result_and_logs_the_rest(tmp_path: pathlib.Path) -> None:
+    done = shell(tmp_path, "work() { echo noise; echo \"= $1 holds\"; }; step 'Do it' work 'all of it'")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "> Do it ... done [0 s]\n  all of it holds\n"
+    assert "noise\n" in (tmp_path / "log").read_text()
+
+
+def test_a_step_ends_at_its_first_failure_and_says_how_to_go_on(tmp_path: pathlib.Path) -> None:
+    done = shell(tmp_path, "work() { echo why; false; echo never; }; step 'Do it' work; echo never")
+    assert done.returncode == 1
+    assert done.stdout == "> Do it ... failed after 0 s\n"
+    assert done.stderr == (
+        f"\nDo it failed (exit code 1). It said:\n\n    why\n\nAll of it is in {tmp_path}/log\nRun it again.\n"
+    )
+
+
+def test_a_verbose_step_shows_all_of_it_at_once(tmp_path: pathlib.Path) -> None:
+    done = shell(tmp_path, "VERBOSE=yes; work() { echo why; exit 3; }; step 'Do it' work")
+    assert done.returncode == 1
+    assert done.stdout == "> Do it ...\nwhy\n failed after 0 s\n"
+    assert "Do it failed (exit code 3)\n" in done.stderr
+    assert "why" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("line", ["value_of --key", "value_of --key ''", "misuse 'no'"])
+def test_misuse_has_an_exit_code_of_its_own(tmp_path: pathlib.Path, line: str) -> None:
+    done = shell(tmp_path, line)
+    assert done.returncode == 2
+    assert done.stderr.endswith("\nTry: test.sh --help\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "summary"),
+    [
+        (STATES, "= 59 states hold, changed: 6\n"),
+        ("Succeeded: 7\n", "= 7 states hold, changed: 0\n"),
+        (
+            "          ID: A\n      Result: None\nSucceeded: 8 (unchanged=1)\n",
+            "= would change: A\n= 8 states hold, changed: 0\n",
+        ),
+    ],
+)
+def test_a_run_is_summarized(tmp_path: pathlib.Path, text: str, summary: str) -> None:
+    (tmp_path / "states").write_text(text)
+    assert shell(tmp_path, f"summarize {tmp_path}/states").stdout == summary
+
+
+def test_only_what_failed_by_itself_is_shown(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "states").write_text(STATES)
+    shown = shell(tmp_path, f"show_failures {tmp_path}/states").stdout
+    assert "Pull etcd\n" in shown
+    assert "ctr: no such image" in shown
+    assert "Run etcd" not in shown
+    (tmp_path / "states").write_text("Rendering SLS failed\n")
+    assert shell(tmp_path, f"show_failures {tmp_path}/states").stdout == "Rendering SLS failed\n"
