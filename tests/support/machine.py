@@ -71,7 +71,7 @@ class Machine:
         """Run a program on it; the exit code is the test's to judge, both outputs are one."""
         return subprocess.run(
             # Joined inside: the daemon carries two outputs in any order.
-            self.client.argv("exec", self.name, "sh", "-c", 'exec "$@" 2>&1', "sh", *argv),
+            [*self.client.argv, "exec", self.name, "sh", "-c", 'exec "$@" 2>&1', "sh", *argv],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
