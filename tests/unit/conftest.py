@@ -3,7 +3,12 @@
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
+
+# Half the usual number, for a suite that is run after every edit; no deadline, since other work may share the cores.
+hypothesis.settings.register_profile("unit", max_examples=50, deadline=None)
+hypothesis.settings.load_profile("unit")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -167,8 +167,8 @@ def test_areas_are_sizes(report: dict[str, typing.Any]) -> None:
 
 @hypothesis.given(
     strategies.lists(strategies.integers(0, 10**12), max_size=60),
-    strategies.floats(0, 2000),
-    strategies.floats(0, 2000),
+    strategies.floats(1, 2000),
+    strategies.floats(1, 2000),
 )
 def test_squares_fill_the_box(sizes: list[int], width: float, height: float) -> None:
     sizes.sort(reverse=True)

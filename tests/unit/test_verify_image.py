@@ -243,7 +243,7 @@ _changes = strategies.lists(
 )
 
 
-@hypothesis.settings(max_examples=150, deadline=None)
+@hypothesis.settings(max_examples=75)
 @hypothesis.given(changes=_changes, size=strategies.none() | strategies.integers(0, len(good())))
 def test_any_image_gives_faults_only(changes: list[tuple[int, bytes]], size: int | None) -> None:
     content = bytearray(good())
@@ -267,7 +267,7 @@ def _parsers() -> Iterator[Callable[[bytes], object]]:
     yield lambda data: rock_ridge.parse(b"SL" + bytes([min(len(data) + 4, 255)]) + b"\x01" + data, lambda _: b"")
 
 
-@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.settings(max_examples=150)
 @hypothesis.given(data=strategies.binary(max_size=240), number=strategies.integers(0, len(list(_parsers())) - 1))
 def test_any_record_is_read_or_refused(data: bytes, number: int) -> None:
     with contextlib.suppress(verify_medium.DamagedError):
