@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 
 from buildchain import digest, errors, fetch, signing
-from buildchain.tasks import action, context, fragment, iso
+from buildchain.tasks import action, context, fragment
 
 
 def task_verify() -> action.Task:
@@ -56,9 +56,10 @@ def _needed(here: context.Context) -> Iterator[digest.Digest]:
         BuildchainError: the lock does not cover the intent: what it will name is not known.
     """
     yield from (package.content.digest for package in here.locked.packages())
-    for name in [*iso.parts(here), iso.MEDIUM]:
-        with contextlib.suppress(OSError, ValueError):  # not built yet, or to be built anew
-            yield from (file.content.digest for file in fragment.load(here.fragment(name)).files())
+    yield from (content.digest for image in here.locked.images for content in image.contents())
+    for path in here.fragment("any").parent.glob("*.json"):
+        with contextlib.suppress(OSError, ValueError):  # to be built anew
+            yield from (file.content.digest for file in fragment.load(path).files())
 
 
 def _verify(here: context.Context) -> None:
