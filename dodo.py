@@ -2,7 +2,7 @@
 
 from buildchain.tasks import context
 from buildchain.tasks.building import task__build_deb_packages, task__build_rpm_packages, task__builder
-from buildchain.tasks.images import task__bootstrap_images, task_images
+from buildchain.tasks.images import task__bootstrap_images, task_images, task_prove
 from buildchain.tasks.iso import (
     task__build_root,
     task__documentation,

@@ -5,7 +5,7 @@ images it stands on, in the store ──loopback registry──▶ engine ─┴
 """
 
 from buildchain.dockerfile.assembly import Image, build, compare, identity, prove, tree
-from buildchain.dockerfile.recipe import Recipe, check_bases, is_recipe, load
+from buildchain.dockerfile.recipe import Recipe, check_all, check_bases, is_recipe, load
 from buildchain.dockerfile.saved import Base
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Image",
     "Recipe",
     "build",
+    "check_all",
     "check_bases",
     "compare",
     "identity",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import graphlib
 import os
 import pathlib
 import posixpath
@@ -123,6 +124,25 @@ def check_bases(recipe: Recipe, known: Mapping[str, str]) -> None:
             problems.append((place, f"{reference}: its tag is {known[reference.name]}"))
     if problems:
         raise errors.ConfigError(recipe.source, problems, "Nothing is pulled from elsewhere during a build.")
+
+
+def check_all(recipes: Mapping[str, Recipe], known: Mapping[str, str]) -> None:
+    """Check the bases of all recipes of a distribution, and that none of them stands on itself in the end.
+
+    Arguments:
+        known: the tags of the images that they may stand on, by name.
+
+    Raises:
+        ConfigError: for the first recipe that is wrong.
+    """
+    for recipe in recipes.values():
+        check_bases(recipe, known)
+    try:
+        graphlib.TopologicalSorter({name: recipe.bases for name, recipe in recipes.items()}).prepare()
+    except graphlib.CycleError as error:
+        name, *others = error.args[1]
+        why = f"stands on itself: {' -> '.join([name, *others])}"
+        raise errors.ConfigError(recipes[name].source, [("", why)]) from error
 
 
 def _options(directory: pathlib.Path) -> document.Document | None:

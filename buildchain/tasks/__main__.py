@@ -88,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
 def _run_doit(argv: Sequence[str]) -> int:
     # Whatever is wrong with the user's files is said now, by `main`: what a task creator raises, doit takes for a bug.
     here = context.load()
-    _ = here.source
+    _ = here.source, here.dockerfiles
     product.volume_id(here.settings.project_name, here.version)
     import dodo
 

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 import pathlib
+import typing
 from collections.abc import Mapping
 
 from buildchain import (
@@ -26,7 +27,13 @@ from buildchain import (
 )
 from buildchain.tasks import action
 
+if typing.TYPE_CHECKING:
+    from buildchain import dockerfile
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+DOCKERFILE = "Dockerfile"
+"""In the folder of an image, this file says that an engine builds it; as `buildchain.dockerfile` has it."""
 
 DOCUMENTS = ROOT / ".doit.db-documents"
 """The documents that the last run accepted. Written by `remember`, removed with doit's record; safe to delete."""
@@ -50,7 +57,9 @@ def load() -> "Context":
         recipes=_recipes(wanted, release),
         manifest=wanted,
         chains={
-            each.name: image.load_chain(ROOT / "images", each.name) for each in wanted.images if not each.is_pulled
+            each.name: image.load_chain(ROOT / "images", each.name)
+            for each in wanted.images
+            if not each.is_pulled and not (ROOT / "images" / each.name / DOCKERFILE).is_file()
         },
     )
 
@@ -159,6 +168,20 @@ class Context:
             for name in repository.builds
         ]
         return {(name, family): self.recipes[name].request(family, self.tools, archives) for name, family in wanted}
+
+    @functools.cached_property
+    def dockerfiles(self) -> "Mapping[str, dockerfile.Recipe]":
+        """By name of each image that an engine builds; a ConfigError if one of them is wrong."""
+        names = [each.name for each in self.manifest.images if not each.is_pulled and each.name not in self.chains]
+        if not names:
+            return {}
+        # Imported here: only such an image is worth what that loads.
+        from buildchain import dockerfile
+
+        folder = self.settings.root / "images"
+        found = {name: dockerfile.load(folder / name, self.source.files) for name in names}
+        dockerfile.check_all(found, {each.name: each.tag for each in self.manifest.images})
+        return found
 
     @functools.cached_property
     def shipped(self) -> list[lock.Package]:

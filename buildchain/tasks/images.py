@@ -32,8 +32,15 @@ class _Kind:
     outputs: Callable[[context.Context, manifest.ImageSpec], Sequence[pathlib.Path]] = lambda _here, _spec: ()
 
 
-def _kind(spec: manifest.ImageSpec) -> _Kind:
-    return _PULLED if spec.is_pulled else _ASSEMBLED
+def _kind(here: context.Context, spec: manifest.ImageSpec) -> _Kind:
+    if spec.is_pulled:
+        return _PULLED
+    if spec.name in here.chains:
+        return _ASSEMBLED
+    # Imported here: only an image with a Dockerfile is worth what that loads.
+    from buildchain.tasks import dockerfiles
+
+    return _Kind(dockerfiles.identity, dockerfiles.build, dockerfiles.inputs)
 
 
 def task_images() -> Iterator[action.Task]:
@@ -56,24 +63,50 @@ def task__bootstrap_images() -> action.Task:
         identity=[prefix, [(spec.name, spec.tag) for spec in chosen]],
         verb="IMAGE VIEW",
         subject=here.staged_root / BOOTSTRAP,
-        file_dep=[here.fragment(_fragment_name(spec)) for spec in chosen],
+        file_dep=[here.fragment(fragment_name(spec)) for spec in chosen],
     )
+
+
+def task_prove() -> action.Task:
+    """Build the images that have a Dockerfile twice, or some of them: prove [NAME...] names the steps that differ."""
+    here = context.load()
+    recipes = here.dockerfiles
+    return {
+        "title": action.title("PROVE", ", ".join(sorted(recipes)) or "no image has a Dockerfile"),
+        "actions": [action.run(_prove, here)],
+        "file_dep": [
+            here.fragment(fragment_name(spec))
+            for spec in here.manifest.images
+            if any(spec.name in recipe.bases for recipe in recipes.values())
+        ],
+        "task_dep": ["_pull"],
+        "pos_arg": "names",
+        "uptodate": [False],
+        "verbosity": 2,
+    }
+
+
+def _prove(here: context.Context, names: Sequence[str]) -> None:
+    from buildchain.tasks import dockerfiles
+
+    dockerfiles.prove(here, names)
 
 
 def fragments(here: context.Context) -> list[str]:
     """Names of the fragments these tasks write."""
-    return [_fragment_name(spec) for spec in here.manifest.images]
+    return [fragment_name(spec) for spec in here.manifest.images]
 
 
-def _fragment_name(spec: manifest.ImageSpec) -> str:
+def fragment_name(spec: manifest.ImageSpec) -> str:
+    """Of one image."""
     return f"image-{spec.name}"
 
 
 def _image_task(here: context.Context, spec: manifest.ImageSpec) -> action.Task:
-    kind = _kind(spec)
+    kind = _kind(here, spec)
     task = fragment.task(
         here,
-        _fragment_name(spec),
+        fragment_name(spec),
         lambda: kind.build(here, spec),
         identity=[spec.tag, kind.identity(here, spec) if here.is_locked else ""],
         verb="IMAGE",
@@ -90,7 +123,7 @@ def _image_task(here: context.Context, spec: manifest.ImageSpec) -> action.Task:
 
 def _gather(here: context.Context, chosen: Mapping[str, manifest.ImageSpec]) -> tree.Tree:
     directories = {
-        name: fragment.load(here.fragment(_fragment_name(spec))).below(f"images/{spec.name}/{spec.tag}")
+        name: fragment.load(here.fragment(fragment_name(spec))).below(f"images/{spec.name}/{spec.tag}")
         for name, spec in chosen.items()
     }
     return oci.layout(directories, here.store).moved_to(BOOTSTRAP)

@@ -4,9 +4,9 @@ import contextlib
 import sys
 import typing
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from buildchain import fetch, lock, mirrors, registry_client, settings
+from buildchain import digest, fetch, lock, mirrors, registry_client, settings
 from buildchain.tasks import action, context
 
 
@@ -24,12 +24,15 @@ def task__pull() -> action.Task:
 
 
 def is_pulled(here: context.Context) -> bool:
-    """Whether the store holds all that the lock names."""
-    return (
-        here.is_locked
-        and all(here.store.has(package.content) for package in here.locked.packages())
-        and all(here.store.has(content) for image in here.locked.images for content in image.contents())
-    )
+    """Whether the store holds all that is pulled."""
+    return here.is_locked and all(map(here.store.has, contents(here)))
+
+
+def contents(here: context.Context) -> Iterator[digest.Descriptor]:
+    """All that the lock names, and the sources of Dockerfiles."""
+    yield from (package.content for package in here.locked.packages())
+    yield from (content for image in here.locked.images for content in image.contents())
+    yield from (each.content for recipe in here.dockerfiles.values() for each in recipe.sources)
 
 
 def pull_packages(here: context.Context, packages: Sequence[lock.Package]) -> fetch.Pulled:
@@ -39,11 +42,16 @@ def pull_packages(here: context.Context, packages: Sequence[lock.Package]) -> fe
 
 
 def pull(here: context.Context) -> fetch.Pulled:
-    """Pull everything that the lock names: one list of work."""
+    """Pull everything that is pulled: one list of work."""
     found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
     packages = [_request(here, found, package) for package in here.locked.packages()]
     images = [request for image in here.locked.images for request in registry_client.requests(image, here.sites)]
-    return _pull_all(here, [*packages, *images])
+    sources = [
+        fetch.Request(f"image {name} {each.path}", each.content, (each.url,))
+        for name, recipe in here.dockerfiles.items()
+        for each in recipe.sources
+    ]
+    return _pull_all(here, [*packages, *images, *sources])
 
 
 def _pull_all(here: context.Context, requests: Sequence[fetch.Request]) -> fetch.Pulled:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 
 from buildchain import digest, errors, fetch, signing
-from buildchain.tasks import action, context, fragment
+from buildchain.tasks import action, context, fragment, pull
 
 
 def task_verify() -> action.Task:
@@ -55,8 +55,7 @@ def _needed(here: context.Context) -> Iterator[digest.Digest]:
     Raises:
         BuildchainError: the lock does not cover the intent: what it will name is not known.
     """
-    yield from (package.content.digest for package in here.locked.packages())
-    yield from (content.digest for image in here.locked.images for content in image.contents())
+    yield from (content.digest for content in pull.contents(here))
     for path in here.fragment("any").parent.glob("*.json"):
         with contextlib.suppress(OSError, ValueError):  # to be built anew
             yield from (file.content.digest for file in fragment.load(path).files())

@@ -3,23 +3,18 @@
 import base64
 import dataclasses
 import json
-import os
 import pathlib
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
 from buildchain import command, errors, fetch, lock, oci, registry, registry_client, store, verify
-from tests.support import containerd, images, mirror, nginx, openpgp, registries, small
+from tests.support import checkouts, containerd, images, mirror, nginx, openpgp, registries, small
 
 pytestmark = pytest.mark.tools(
     "docker-registry", "skopeo", "nginx", "htpasswd", "openssl", "git", "apt-get", "containerd", "ctr"
 )
-
-ROOT = pathlib.Path(__file__).parent.parent.parent
 
 IMAGES = """\
     copied: {{source: "{address}/group/tool", tag: "1.0"}}
@@ -30,69 +25,17 @@ IMAGES = """\
 """
 
 
-@dataclasses.dataclass
-class Checkout:
-    """A clone of what is committed, with the small distribution's intent, run as ./doit.sh does at its end."""
-
-    root: pathlib.Path
-    mirror: str
-
-    def doit(self, *arguments: str, code: int = 0, **variables: str) -> str:
-        """Run tasks; returns what was printed."""
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.root.parent),
-            "STORE": str(self.root.parent / "store"),
-            "DEBIAN_MIRROR": self.mirror,
-            "NO_PROXY": "*",
-            "PYTHONPATH": str(self.root / "static-container-registry"),
-            **variables,
-        }
-        argv = [sys.executable, "-m", "buildchain.tasks", *arguments]
-        done = subprocess.run(
-            argv, cwd=self.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        assert done.returncode == code, done.stdout
-        return done.stdout
-
-    def write(self, path: str, text: str) -> None:
-        (self.root / path).parent.mkdir(exist_ok=True, parents=True)
-        (self.root / path).write_text(text)
-
-    @property
-    def staged(self) -> pathlib.Path:
-        return self.root / "_build/root"
-
-
 @dataclasses.dataclass(frozen=True)
 class Site:
     """A checkout that was locked and staged, and where its images came from."""
 
-    checkout: Checkout
+    checkout: checkouts.Checkout
     upstream: registries.Real
     digests: dict[str, str]
     """Upstream's, by reference on the medium."""
     before: int
     """Requests that the registry had before the first lock."""
     output: str
-
-
-def _clone(top: pathlib.Path, mirror_url: str, key: str) -> Checkout:
-    root = top / "checkout"
-    subprocess.run(["git", "clone", "--quiet", f"file://{ROOT}", root], check=True)
-    for folder in (each for name in ("salt", "pillar") for each in (root / name).iterdir() if each.is_dir()):
-        shutil.rmtree(folder)
-    checkout = Checkout(root, mirror_url)
-    # The formulas want images that this distribution does not ship.
-    checkout.write("salt/FILES", "pillar/top.sls.in\nsalt/top.sls.in\n")
-    checkout.write("packages/keys/test.asc", key)
-    checkout.write("images/tool/image.yaml", small.RECIPE)
-    checkout.write("distribution.yaml", small.INTENT)
-    (root / lock.FILE_NAME).unlink()
-    git = ["git", "-C", str(root), "-c", "user.name=A", "-c", "user.email=a@example.org"]
-    subprocess.run([*git, "add", "--all"], check=True)
-    subprocess.run([*git, "commit", "--quiet", "--message=small: ship little"], check=True)
-    return checkout
 
 
 def _read(folder: pathlib.Path) -> images.Image:
@@ -111,7 +54,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         small.Upstream(top / "archive", home) as archive,
         registries.docker_registry(top / "upstream") as upstream,
     ):
-        checkout = _clone(top, archive.mirror.url, home.public(archive.key).decode())
+        checkout = checkouts.clone(top, archive)
         checkout.doit("lock")
         checkout.doit("populate_iso")
         tool = _read(checkout.staged / "images/tool/1.0")
