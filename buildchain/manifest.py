@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 import typing
 from collections.abc import Iterator, Mapping
 
@@ -179,7 +180,11 @@ def _contradictions(images: Mapping[str, Mapping[str, typing.Any]]) -> Iterator[
         if "source" not in row:
             lonely = [key for key in ("digest", "platform", "platforms", "signatures") if key in row]
             yield from (((*place, key), "is only for an image with a source") for key in lonely)
-        elif "follows" in row:
+            continue
+        if re.fullmatch(r"docker\.io/[^/]+", row["source"]):
+            name = row["source"].partition("/")[2]
+            yield (*place, "source"), f"is docker.io/library/{name} in full: write that"
+        if "follows" in row:
             yield (*place, "follows"), "is only for an image without a source: this one is pulled"
         if "platform" in row and "platforms" in row:
             yield (*place, "platforms"), "stands beside platform: give one of them"

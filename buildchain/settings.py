@@ -45,6 +45,8 @@ class Settings:
     """All settings, checked; paths are absolute."""
 
     root: pathlib.Path
+    distribution: pathlib.Path
+    """The folder of `distribution.yaml` and its lock; what it names by path is below it."""
     project_name: str
     build_root: pathlib.Path
     store: pathlib.Path
@@ -81,7 +83,7 @@ def load(root: pathlib.Path, environment: Mapping[str, str]) -> Settings:
     """Check the settings of a checkout.
 
     Arguments:
-        root:        the checkout (the folder of `distribution.yaml`).
+        root:        the checkout.
         environment: variables, usually those of the process.
 
     Raises:
@@ -94,6 +96,7 @@ def load(root: pathlib.Path, environment: Mapping[str, str]) -> Settings:
         reader.problems.append(("STORE", f"{store} holds BUILD_ROOT, {build_root}"))
     settings = Settings(
         root=root,
+        distribution=reader.folder("DISTRIBUTION") or root,
         project_name=reader.matching("PROJECT_NAME", "MetalK8s", r"[A-Za-z0-9][A-Za-z0-9 ._-]*"),
         build_root=build_root,
         store=store,
@@ -151,6 +154,15 @@ class _Reader:
         path = self._absolute(value)
         if not path.is_file():
             self.problems.append((name, f"{value} is not a file"))
+        return path
+
+    def folder(self, name: str) -> pathlib.Path | None:
+        value = self.environment.get(name)
+        if not value:
+            return None
+        path = self._absolute(value)
+        if not path.is_dir():
+            self.problems.append((name, f"{value} is not a folder"))
         return path
 
     def key(self, name: str, default: str) -> str:

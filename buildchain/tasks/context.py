@@ -49,7 +49,7 @@ def load() -> "Context":
     loaded = settings.load(ROOT, os.environ)
     with contextlib.suppress(OSError):
         document.recall(DOCUMENTS.read_bytes())
-    wanted = manifest.load(ROOT / manifest.FILE_NAME)
+    wanted = manifest.load(loaded.distribution / manifest.FILE_NAME)
     release = version.load(ROOT / version.FILE_NAME)
     return Context(
         settings=loaded,
@@ -112,7 +112,7 @@ class Context:
     @property
     def lock_path(self) -> pathlib.Path:
         """The committed lock."""
-        return self.settings.root / lock.FILE_NAME
+        return self.settings.distribution / lock.FILE_NAME
 
     @functools.cached_property
     def locked(self) -> lock.Lock:

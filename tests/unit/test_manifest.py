@@ -184,6 +184,12 @@ def test_an_address_is_a_source(tmp_path: pathlib.Path) -> None:
         assert _load(tmp_path, GOOD + f'    app: {{source: "{source}", tag: v1}}\n').images[0].source == source
 
 
+def test_short_names_of_docker_hub_are_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(errors.ConfigError, match=r"app\.source: is docker\.io/library/nginx in full: write that"):
+        _load(tmp_path, GOOD + "    app: {source: docker.io/nginx, tag: v1}\n")
+    assert _load(tmp_path, GOOD + "    app: {source: docker.io/library/nginx, tag: v1}\n")
+
+
 def test_keys_that_contradict_each_other(tmp_path: pathlib.Path) -> None:
     rows = (
         "    a: {tag: v1, platform: linux/amd64, signatures: true}\n"

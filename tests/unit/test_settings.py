@@ -79,7 +79,7 @@ def test_all_values(root: pathlib.Path) -> None:
 
 def test_all_mistakes_at_once(root: pathlib.Path) -> None:
     wrong = {
-        "PROJECT_NAME": "a/b", "BUILD_ROOT": "..", "STORE": ".", "SIGNING_KEY": "no/key", "CA_BUNDLE": "none",
+        "PROJECT_NAME": "a/b", "DISTRIBUTION": "none", "BUILD_ROOT": "..", "STORE": ".", "SIGNING_KEY": "no/key", "CA_BUNDLE": "none",
         "SIGNING_KEY_PASSPHRASE_FILE": "none", "OFFLINE": "yes", "PULL_JOBS": "0", "SOURCE_DATE_EPOCH": "now",
         "DEBIAN_MIRROR": "mirror.example.test", "SKOPEO_BIN": "/bin/skopeo", "HARDLINK_BIN": "hardlink",
         "GIT_BIN": "a git", "VAGRANT_BIN": "./none", "VAGRANT_PROVIDER": "vmware", "VAGRANT_UP_ARGS": "'",
