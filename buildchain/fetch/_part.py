@@ -8,7 +8,7 @@ import typing
 import requests
 
 from buildchain import digest, errors
-from buildchain.fetch import _plan, _transport
+from buildchain.fetch import _attempts, _plan, _transport
 
 # RFC 9110 section 14.4.
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
@@ -52,7 +52,7 @@ class Part:
         """
         if response.status_code == 416:
             self.drop()
-            raise _transport.AttemptError("HTTP 416: the server refuses to go on where the part ends", status=416)
+            raise _attempts.AttemptError("HTTP 416: the server refuses to go on where the part ends", status=416)
         self._is_resumed = response.status_code == 206
         if self._is_resumed:
             self._check_range(url, response.headers.get("Content-Range", ""))
@@ -86,14 +86,14 @@ class Part:
             IntegrityError: these are other bytes; the part is dropped.
         """
         if self.size < self.request.content.size:
-            raise _transport.AttemptError(f"the body ended after {self.size} of {self.request.content.size} bytes")
+            raise _attempts.AttemptError(f"the body ended after {self.size} of {self.request.content.size} bytes")
         if self.is_good():
             return
         verdict = self._integrity(url, str(self.request.content.digest), f"sha256:{self._hasher.hexdigest()}")
         self.drop()
         if self._is_resumed:
             why = "the resumed file has a wrong digest: once more from its first byte"
-            raise _transport.AttemptError(why, verdict=verdict)
+            raise _attempts.AttemptError(why, verdict=verdict)
         raise verdict
 
     def drop(self) -> None:
@@ -113,14 +113,14 @@ class Part:
             raise self._integrity(url, f"{total} bytes", f"{found[3]} bytes")
         if not found or not self.size or int(found[1]) != self.size or not self.size <= int(found[2]) < total:
             self.drop()
-            raise _transport.AttemptError(f"not the part that was asked for (Content-Range: {text[:80]!r})")
+            raise _attempts.AttemptError(f"not the part that was asked for (Content-Range: {text[:80]!r})")
 
     def _refuse_length(self, url: str, length: int) -> typing.NoReturn:
         verdict = self._integrity(url, f"{self.request.content.size} bytes", f"{length} bytes")
         if length > self.request.content.size:
             raise verdict
         # A proxy's cut copy or error page: worth another attempt, but not a beginning to build on.
-        raise _transport.AttemptError(
+        raise _attempts.AttemptError(
             f"the body has {length} instead of {self.request.content.size} bytes", verdict=verdict
         )
 

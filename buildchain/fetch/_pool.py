@@ -6,7 +6,7 @@ import threading
 import time
 
 from buildchain import errors, store
-from buildchain.fetch import _certificates, _hosts, _part, _plan, _progress, _transport
+from buildchain.fetch import _attempts, _certificates, _hosts, _part, _plan, _progress, _transport
 
 _BUSY_WAIT_S = 0.05
 """Another process writes the same file: how long to look away."""
@@ -193,12 +193,12 @@ class _Pull:
     def _from_one(self, url: str, part: _part.Part, client: _transport.Client) -> None:
         """Fill a part from one URL, in as many attempts as it takes."""
         host = _transport.host_of(url)
-        tries = _transport.Tries(url, self._options, 1 if host in self._silent_hosts else None)
+        tries = _attempts.Tries(url, self._options, 1 if host in self._silent_hosts else None)
         while True:
             try:
                 self._attempt(url, part, client)
                 return
-            except _transport.AttemptError as fault:
+            except _attempts.AttemptError as fault:
                 self._check_stop()
                 try:
                     wait_s = tries.wait_after(fault, part.size)
@@ -224,7 +224,7 @@ class _Pull:
                         part.append(url, block)
                         self._check_stop()
                 part.finish(url)
-            except _transport.AttemptError as fault:
+            except _attempts.AttemptError as fault:
                 if fault.is_overload:
                     self._hosts.slow_down(host, started, min(fault.wait_s, self._options.longest_wait_s))
                 raise

@@ -20,7 +20,7 @@ import requests
 import urllib3
 
 from buildchain import digest, errors, urls
-from buildchain.fetch import _access, _certificates, _plan
+from buildchain.fetch import _access, _attempts, _certificates, _plan
 
 MAX_REDIRECTS = 10
 
@@ -41,34 +41,8 @@ _OVERLOAD = {429, 503}
 _RENEWALS = 2
 """How often one attempt gets new credentials: for none, and for one that had just expired."""
 
-_HINT_NETWORK = "Check the network and the proxy settings, and run the same command again: what came is kept."
 _HINT_ADDRESS = "Mend this address, or choose another mirror."
 _HINT_CA = "Set CA_BUNDLE in .env to the file of the certificate authority that signed this server's certificate."
-
-
-class AttemptError(Exception):
-    """An attempt failed in a way that the next one may not."""
-
-    def __init__(
-        self,
-        why: str,
-        *,
-        status: int | None = None,
-        wait_s: float = 0,
-        has_connected: bool = True,
-        is_overload: bool = False,
-        verdict: errors.BuildchainError | None = None,
-    ) -> None:
-        super().__init__(why)
-        self.why = why
-        self.status = status
-        self.wait_s = wait_s
-        """What the server asked for."""
-        self.has_connected = has_connected
-        self.is_overload = is_overload
-        """Whether fewer questions at once may help."""
-        self.verdict = verdict
-        """What to raise when no attempt is left, if that is not a transport error."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,7 +85,7 @@ class Client:
         """Ask for a URL from a byte on: the answer has status 200, 206 or 416, and its body is still to be read.
 
         Raises:
-            AttemptError:   another attempt may fare better.
+            _attempts.AttemptError:   another attempt may fare better.
             TransportError: no other attempt will.
         """
         with self.ask(Question(url, {"Range": f"bytes={offset}-"} if offset else {})) as response:
@@ -133,7 +107,7 @@ class Client:
         """The body as it comes, up to the first byte after `limit`.
 
         Raises:
-            AttemptError: the connection broke or stalled.
+            _attempts.AttemptError: the connection broke or stalled.
         """
         started, begun = time.monotonic(), 0
         received = 0
@@ -148,7 +122,7 @@ class Client:
             if elapsed_s >= self._options.read_timeout_s:
                 if received - begun < elapsed_s * self._options.min_bytes_per_s:
                     why = f"the body stalls: {received - begun} bytes in {elapsed_s:.0f} s"
-                    raise AttemptError(why, is_overload=True)
+                    raise _attempts.AttemptError(why, is_overload=True)
                 started, begun = time.monotonic(), received
 
     def abort(self) -> None:
@@ -242,7 +216,7 @@ class Client:
                 raise errors.TransportError(shown(url), why, _HINT_CA) from error
             is_overload = has_connected and _is_timeout(cause)
             why = self._reason(error, cause)
-            raise AttemptError(why, has_connected=has_connected, is_overload=is_overload) from error
+            raise _attempts.AttemptError(why, has_connected=has_connected, is_overload=is_overload) from error
 
     def _reason(self, error: Exception, cause: BaseException) -> str:
         if isinstance(error, requests.exceptions.ConnectTimeout):
@@ -252,35 +226,6 @@ class Client:
         if isinstance(cause, urllib3.exceptions.IncompleteRead | http.client.IncompleteRead):
             return "the connection ended before the body did"
         return (getattr(cause, "strerror", None) or str(cause) or type(cause).__name__).strip()
-
-
-class Tries:
-    """The failures of one URL: says how long to wait for the next attempt, or that it was enough."""
-
-    def __init__(self, url: str, options: _plan.Options, attempts: int | None = None) -> None:
-        self._url = url
-        self._options = options
-        self._attempts = attempts or options.attempts
-        self._total = 0
-        self._in_a_row = 0
-        self._farthest = 0
-
-    def wait_after(self, fault: AttemptError, reached: int = 0) -> float:
-        """Seconds to wait; `reached` bytes are good, and a new farthest point starts the count of attempts anew.
-
-        Raises:
-            TransportError or the fault's own verdict: no attempt is left.
-        """
-        self._total += 1
-        if reached > self._farthest:
-            self._farthest, self._in_a_row = reached, 0
-        self._in_a_row += 1
-        if self._in_a_row >= self._attempts or self._total >= self._options.attempts_total:
-            raise fault.verdict or errors.TransportError(
-                shown(self._url), fault.why, _HINT_NETWORK, fault.status, self._total
-            )
-        wait_s = self._options.first_wait_s * float(2 ** (self._in_a_row - 1))
-        return min(max(wait_s, fault.wait_s), self._options.longest_wait_s)
 
 
 def read(question: Question, options: _plan.Options, max_bytes: int) -> _plan.Answer:
@@ -305,12 +250,12 @@ def is_there(url: str, options: _plan.Options) -> bool:
 
 
 def _insist(url: str, options: _plan.Options, ask: Callable[[Client], _Answer]) -> _Answer:
-    tries = Tries(url, options)
+    tries = _attempts.Tries(url, options)
     with Client(options, _certificates.find_ca_bundle(options.ca_bundle)) as client:
         while True:
             try:
                 return ask(client)
-            except AttemptError as fault:
+            except _attempts.AttemptError as fault:
                 time.sleep(tries.wait_after(fault))
 
 
@@ -368,7 +313,7 @@ def _judge(url: str, response: requests.Response) -> None:
     status = response.status_code
     if status in _TEMPORARY:
         wait_s, is_overload = _retry_after_s(response.headers), status in _OVERLOAD
-        raise AttemptError(_status_text(status), status=status, wait_s=wait_s, is_overload=is_overload)
+        raise _attempts.AttemptError(_status_text(status), status=status, wait_s=wait_s, is_overload=is_overload)
     if status not in (200, 206, 416):
         raise _refusal(url, status)
 

@@ -52,7 +52,11 @@ class Shell(small.Deb):
 def _shell(control: str) -> bytes:
     fields = dict(line.split(": ", 1) for line in control.splitlines())
     program = packages.Member(BUSYBOX.read_bytes(), 0o755)
-    files = {"bin/busybox": program, "bin/sh": packages.link("busybox"), "usr/share/doc/shell/copyright": b"none\n"}
+    files: dict[str, bytes | packages.Member] = {
+        "bin/busybox": program,
+        "bin/sh": packages.link("busybox"),
+        "usr/share/doc/shell/copyright": b"none\n",
+    }
     return packages.make_deb(fields, files)
 
 
@@ -65,7 +69,7 @@ class Site:
 
     checkout: checkouts.Checkout
     upstream: small.Upstream
-    engine: dict[str, str]
+    engine: str
 
 
 @pytest.fixture(name="site", scope="module")
@@ -93,7 +97,7 @@ def _site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         checkout.write("images/onpulled/note", "a note\n")
         checkout.commit()
         checkout.doit("lock")
-        yield Site(checkout, upstream, {"DOCKER_HOST": running.host})
+        yield Site(checkout, upstream, running.host)
 
 
 def _digest(site: Site, name: str) -> str:
@@ -106,11 +110,11 @@ def _lines(output: str, mark: str) -> list[str]:
 
 
 def test_they_are_built_once_and_need_no_engine_to_stay(site: Site, tmp_path: pathlib.Path) -> None:
-    nobody = {"DOCKER_HOST": f"unix://{tmp_path}/none"}
-    said = site.checkout.doit("populate_iso", code=1, **nobody)
-    assert f"container engine: unix://{tmp_path}/none does not answer" in said
+    nobody = f"unix://{tmp_path}/none"
+    said = site.checkout.doit("populate_iso", code=1, DOCKER_HOST=nobody)
+    assert f"container engine: {nobody} does not answer" in said
     assert "Traceback" not in said
-    site.checkout.doit("populate_iso", **site.engine)
+    site.checkout.doit("populate_iso", DOCKER_HOST=site.engine)
 
     folder = site.checkout.staged / "images/app/2.0"
     config = json.loads(command.run(["skopeo", "inspect", "--config", f"dir:{folder}"]))
@@ -125,34 +129,36 @@ def test_they_are_built_once_and_need_no_engine_to_stay(site: Site, tmp_path: pa
     assert (site.checkout.staged / "images/onpulled/1" / layer["digest"].removeprefix("sha256:")).exists()
 
     # The second run does nothing, whatever became of the engine; nor does it load the engine's client.
-    again = site.checkout.doit("populate_iso", PYTHONPROFILEIMPORTTIME="1", **nobody)
+    again = site.checkout.doit("populate_iso", PYTHONPROFILEIMPORTTIME="1", DOCKER_HOST=nobody)
     assert _lines(again, ".  IMAGE") == []
     assert "buildchain.dockerfile" in again
     assert " docker\n" not in again
 
 
 def test_what_it_depends_on_makes_it_anew(site: Site) -> None:
-    site.checkout.doit("populate_iso", **site.engine)
+    site.checkout.doit("populate_iso", DOCKER_HOST=site.engine)
     before = {name: _digest(site, name) for name in ("tool/1.0", "app/2.0", "onpulled/1")}
     site.checkout.write("images/tool/image.yaml", "packages: [alpha, shell]\nenvironment: {PATH: /bin, A: b}\n")
-    said = site.checkout.doit("populate_iso", **site.engine)
+    said = site.checkout.doit("populate_iso", DOCKER_HOST=site.engine)
     made = [line.split()[-1] for line in _lines(said, ".  IMAGE ")]
     assert made == ["_build/root/images/tool/1.0", "_build/root/images/app/2.0"]
     assert _digest(site, "tool/1.0") != before["tool/1.0"]
     assert _digest(site, "app/2.0") != before["app/2.0"]
     assert _digest(site, "onpulled/1") == before["onpulled/1"]
     site.checkout.write("images/onpulled/note", "another note\n")
-    site.checkout.doit("populate_iso", **site.engine)
+    site.checkout.doit("populate_iso", DOCKER_HOST=site.engine)
     assert _digest(site, "onpulled/1") != before["onpulled/1"]
 
 
 def test_two_builds_are_compared(site: Site) -> None:
-    assert "   onpulled: twice sha256:" in site.checkout.doit("prove", "onpulled", **site.engine)
+    assert "   onpulled: twice sha256:" in site.checkout.doit("prove", "onpulled", DOCKER_HOST=site.engine)
     site.checkout.write("images/app/Dockerfile", APP + "RUN busybox cat /proc/uptime > /opt/now\n")
-    said = site.checkout.doit("prove", "app", code=1, **site.engine)
+    said = site.checkout.doit("prove", "app", code=1, DOCKER_HOST=site.engine)
     assert "images/app/Dockerfile:8: RUN busybox cat /proc/uptime > /opt/now: /opt/now" in said
     site.checkout.write("images/app/Dockerfile", APP)
-    assert "there is no image tool with a Dockerfile" in site.checkout.doit("prove", "tool", code=1, **site.engine)
+    assert "there is no image tool with a Dockerfile" in site.checkout.doit(
+        "prove", "tool", code=1, DOCKER_HOST=site.engine
+    )
 
 
 def test_mistakes_are_told_before_anything_runs(site: Site) -> None:

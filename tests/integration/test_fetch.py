@@ -9,6 +9,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 
@@ -324,12 +325,11 @@ NOBODY = pwd.getpwnam("nobody").pw_uid
 
 
 @pytest.fixture
-def open_folder(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A folder that another user may reach and write to."""
-    for folder in [tmp_path, *tmp_path.parents][:3]:
-        folder.chmod(0o755)
-    tmp_path.chmod(0o777)
-    return tmp_path
+def open_folder() -> Iterator[pathlib.Path]:
+    """A folder that another user may reach and write to; nobody but its owner may enter pytest's own."""
+    with tempfile.TemporaryDirectory(prefix="fetch-") as name:
+        pathlib.Path(name).chmod(0o777)
+        yield pathlib.Path(name)
 
 
 @pytest.mark.root

@@ -1,6 +1,7 @@
 """Images through real programs: from a docker-registry into the lock, the store, the tree, and out of nginx again."""
 
 import base64
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from buildchain import command, errors, fetch, lock, oci, registry, registry_client, store, verify
-from tests.support import checkouts, containerd, images, mirror, nginx, openpgp, registries, small
+from tests.support import checkouts, containerd, images, mirror, nginx, openpgp, proxies, registries, small
 
 pytestmark = pytest.mark.tools(
     "docker-registry", "skopeo", "nginx", "htpasswd", "openssl", "git", "apt-get", "containerd", "ctr"
@@ -277,6 +278,45 @@ def test_a_registry_that_wants_a_certificate(stocked: pathlib.Path, tmp_path: pa
             Client(tmp_path, guarded.address, f"{{ca: {ca}}}").pull()
         with pytest.raises(errors.TransportError, match="HTTP 400"):
             Client(tmp_path, guarded.address).pull()
+
+
+def test_a_registry_behind_a_proxy(
+    stocked: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with registries.docker_registry(stocked) as real, _behind(monkeypatch, "http_proxy", real.address, 80) as proxy:
+        assert Client(tmp_path, "registry.invalid").pull() == images.files_of(IMAGE)
+        assert "GET http://registry.invalid/v2/app/manifests/1.0" in proxy.log
+        monkeypatch.setenv("http_proxy", f"http://{proxy.address}")
+        with pytest.raises(errors.TransportError, match="HTTP 407") as caught:
+            Client(tmp_path, "registry.invalid").pull()
+        assert "The proxy asks for a user name" in str(caught.value)
+
+
+def test_a_registry_with_tls_behind_a_proxy(
+    stocked: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = ["-addext", "subjectAltName=DNS:registry.invalid"]
+    key, certificate = _certificate(tmp_path, "server", "/CN=server", "-x509", *name)
+    tls = {"certificate": str(certificate), "key": str(key)}
+    with (
+        registries.docker_registry(stocked, tls=tls) as real,
+        _behind(monkeypatch, "https_proxy", real.address, 443) as proxy,
+    ):
+        assert Client(tmp_path, "registry.invalid", f"{{ca: {certificate}}}").pull() == images.files_of(IMAGE)
+        assert set(proxy.log) == {"CONNECT registry.invalid:443"}
+        with pytest.raises(errors.TransportError, match="certificate is not trusted"):
+            Client(tmp_path, "registry.invalid", "{}").pull()
+        monkeypatch.setenv("no_proxy", "registry.invalid")
+        with pytest.raises(errors.TransportError):
+            Client(tmp_path, "registry.invalid", f"{{ca: {certificate}}}").pull()
+
+
+@contextlib.contextmanager
+def _behind(monkeypatch: pytest.MonkeyPatch, setting: str, address: str, port: int) -> Iterator[proxies.Proxy]:
+    """A proxy that wants a password and knows one registry, by a name that nobody else knows."""
+    with proxies.Proxy({f"registry.invalid:{port}": address}, "me:secret") as proxy:
+        monkeypatch.setenv(setting, proxy.url)
+        yield proxy
 
 
 def _certificate(folder: pathlib.Path, name: str, subject: str, *options: str) -> tuple[pathlib.Path, pathlib.Path]:

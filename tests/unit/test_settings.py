@@ -77,9 +77,17 @@ def test_all_values(root: pathlib.Path) -> None:
     assert loaded.vagrant_snapshot_name == "before"
 
 
+def test_another_distribution(root: pathlib.Path) -> None:
+    (root / "examples/mine").mkdir(parents=True)
+    loaded = settings.load(root, {"HOME": str(root.parent), "DISTRIBUTION": "examples/mine"})
+    assert (loaded.root, loaded.distribution) == (root, root / "examples/mine")
+    assert settings.load(root, {"HOME": str(root.parent)}).distribution == root
+
+
 def test_all_mistakes_at_once(root: pathlib.Path) -> None:
     wrong = {
-        "PROJECT_NAME": "a/b", "DISTRIBUTION": "none", "BUILD_ROOT": "..", "STORE": ".", "SIGNING_KEY": "no/key", "CA_BUNDLE": "none",
+        "PROJECT_NAME": "a/b", "BUILD_ROOT": "..", "STORE": ".", "SIGNING_KEY": "no/key", "CA_BUNDLE": "none",
+        "DISTRIBUTION": "none",
         "SIGNING_KEY_PASSPHRASE_FILE": "none", "OFFLINE": "yes", "PULL_JOBS": "0", "SOURCE_DATE_EPOCH": "now",
         "DEBIAN_MIRROR": "mirror.example.test", "SKOPEO_BIN": "/bin/skopeo", "HARDLINK_BIN": "hardlink",
         "GIT_BIN": "a git", "VAGRANT_BIN": "./none", "VAGRANT_PROVIDER": "vmware", "VAGRANT_UP_ARGS": "'",

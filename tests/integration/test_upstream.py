@@ -1,0 +1,110 @@
+"""The example of MetalK8s' own images, all of it, with registries on the loopback under the names of the real ones."""
+
+import concurrent.futures
+import json
+import pathlib
+import re
+import shutil
+
+import pytest
+
+from buildchain import command, document, lock, manifest
+from tests.support import checkouts, images, mirror, openpgp, registries, small
+
+pytestmark = pytest.mark.tools("docker-registry", "skopeo", "git", "apt-get")
+
+FOLDER = checkouts.ROOT / "examples/upstream"
+
+
+@pytest.fixture(autouse=True)
+def _plain_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror.forget_settings(monkeypatch)
+
+
+def _upstream(number: int, spec: manifest.ImageSpec) -> images.Image:
+    """An index for two architectures, or, of every third, a manifest of Docker's."""
+    if number % 3 == 0:
+        return images.random_image((0, number), size=500)
+    several = [
+        images.random_image((0, number), size=500, platform=each, media_type=images.OCI_MANIFEST)
+        for each in ("amd64", "arm64")
+    ]
+    return images.index(several)
+
+
+def test_all_of_it_is_locked_and_pulled(tmp_path: pathlib.Path) -> None:
+    intent = manifest.load(FOLDER / manifest.FILE_NAME)
+    made = {spec.name: _upstream(number, spec) for number, spec in enumerate(intent.images)}
+    with (
+        openpgp.home() as home,
+        small.Upstream(tmp_path / "archive", home) as archive,
+        registries.docker_registry(tmp_path / "upstream") as registry,
+    ):
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda spec: registry.push(spec.source, spec.tag, made[spec.name]), intent.images))
+        checkout = checkouts.clone(tmp_path, archive)
+        hosts = sorted({spec.source.partition("/")[0] for spec in intent.images})
+        rows = [f'{host}: {{mirrors: ["http://{registry.address}/{host}"], only-mirrors: true}}\n' for host in hosts]
+        checkout.write("registries.yaml", "".join(rows))
+        folder = "examples/upstream"
+
+        # Our images are not those of the digests: every one is told.
+        said = checkout.doit("lock", code=1, DISTRIBUTION=folder)
+        pinned = [spec for spec in intent.images if spec.pinned]
+        assert all(f"{spec.source}:{spec.tag} is {made[spec.name].digest}, but" in said for spec in pinned), said
+
+        path = checkout.root / folder / manifest.FILE_NAME
+        for spec in pinned:
+            path.write_text(path.read_text().replace(spec.pinned, made[spec.name].digest))
+        checkout.doit("lock", DISTRIBUTION=folder)
+        locked = lock.load(path.parent / lock.FILE_NAME)
+        assert {each.request.name: str(each.top.content.digest) for each in locked.images} == {
+            name: image.digest for name, image in made.items()
+        }
+        before = len(registry.asked())
+        shutil.rmtree(tmp_path / "store")
+        checkout.doit("populate_iso", DISTRIBUTION=folder)
+        asked = registry.asked()[before:]
+        assert len(asked) == len(set(asked))
+        assert all("sha256:" in line for line in asked if line != "GET /v2/")
+
+    for spec in intent.images:
+        staged = checkout.staged / "images" / spec.name / spec.tag
+        assert images.hex_of((staged / "manifest.json").read_bytes()) == made[spec.name].hex
+    for name in ("nginx", "pause", "kube-apiserver", "fluent-bit"):
+        (staged,) = (checkout.staged / "images" / name).iterdir()
+        raw = command.run(["skopeo", "inspect", "--raw", f"dir:{staged}"])
+        assert f"sha256:{images.hex_of(raw)}" == made[name].digest
+        config = json.loads(command.run(["skopeo", "inspect", "--config", "--override-arch=amd64", f"dir:{staged}"]))
+        assert config["architecture"] == "amd64"
+    bootstrap = json.loads((checkout.staged / "bootstrap-images/index.json").read_bytes())
+    assert len(bootstrap["manifests"]) == 2
+
+
+def test_digests_have_the_form_of_digests() -> None:
+    text = (FOLDER / manifest.FILE_NAME).read_text()
+    digests = re.findall(r"^      digest: (.*)$", text, re.MULTILINE)
+    assert len(digests) == len(set(digests)) == 29
+    assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", each) for each in digests)
+
+
+def test_the_repositories_of_rpms_fit_in(tmp_path: pathlib.Path) -> None:
+    intent, rpms = (document.load(path, "distribution.schema.json") for path in _with_rpms(tmp_path))
+    assert rpms.value["images"] == intent.value["images"]
+    loaded = manifest.load(tmp_path / manifest.FILE_NAME)
+    assert [each.full_name for each in loaded.repositories] == ["epel-el8", "kubernetes-el8", "saltstack-el8"]
+    assert all(
+        loaded.archives[name].url.startswith("https://") for each in loaded.repositories for name in each.archives
+    )
+
+
+def _with_rpms(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    """The intent, and a copy to which the RPMs are added as README.md says, with empty keys."""
+    text, more = (FOLDER / manifest.FILE_NAME).read_text(), (FOLDER / "el-8.yaml").read_text()
+    archives, _, repositories = more.partition("\narchives:\n")[2].partition("\nrepositories:\n")
+    text = text.replace("\nrepositories: {}\n", f"{archives}\nrepositories:\n{repositories}")
+    (folder / manifest.FILE_NAME).write_text(text)
+    for key in re.findall(r"packages/keys/[a-z0-9-]+\.asc", text):
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (folder / key).touch()
+    return FOLDER / manifest.FILE_NAME, folder / manifest.FILE_NAME
