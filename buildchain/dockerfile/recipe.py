@@ -140,9 +140,9 @@ def check_all(recipes: Mapping[str, Recipe], known: Mapping[str, str]) -> None:
     try:
         graphlib.TopologicalSorter({name: recipe.bases for name, recipe in recipes.items()}).prepare()
     except graphlib.CycleError as error:
-        name, *others = error.args[1]
-        why = f"stands on itself: {' -> '.join([name, *others])}"
-        raise errors.ConfigError(recipes[name].source, [("", why)]) from error
+        names = error.args[1][::-1]  # it lists what is stood on first
+        why = f"stands on itself: {' -> '.join(names)}"
+        raise errors.ConfigError(recipes[names[0]].source, [("", why)]) from error
 
 
 def _options(directory: pathlib.Path) -> document.Document | None:

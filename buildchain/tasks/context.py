@@ -7,7 +7,7 @@ import hashlib
 import os
 import pathlib
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from buildchain import (
     builder,
@@ -179,9 +179,24 @@ class Context:
         from buildchain import dockerfile
 
         folder = self.settings.root / "images"
+        self._check_kinds(names, folder)
         found = {name: dockerfile.load(folder / name, self.source.files) for name in names}
         dockerfile.check_all(found, {each.name: each.tag for each in self.manifest.images})
         return found
+
+    def _check_kinds(self, names: Collection[str], folder: pathlib.Path) -> None:
+        """Refuse what only images made of packages have."""
+        specs = [each for each in self.manifest.images if each.name in names]
+        problems = [
+            (f"images.ship.{each.name}.follows", "its image has a Dockerfile") for each in specs if each.follows
+        ]
+        problems += [
+            (f"images.ship.{each.name}", f"images/{each.name} has a {DOCKERFILE} and an image.yaml: remove one of them")
+            for each in specs
+            if (folder / each.name / "image.yaml").exists()
+        ]
+        if problems:
+            raise errors.ConfigError(manifest.FILE_NAME, problems)
 
     @functools.cached_property
     def shipped(self) -> list[lock.Package]:

@@ -166,6 +166,10 @@ def test_mistakes_are_told_before_anything_runs(site: Site) -> None:
     said = site.checkout.doit("images", code=1)
     assert "images/app/Dockerfile" in said
     assert "alpine is not an image of the distribution; known: onpulled, pulled, tool" in said
+    site.checkout.write("images/app/image.yaml", small.RECIPE)
+    said = site.checkout.doit("images", code=1)
+    assert "images.ship.app: images/app has a Dockerfile and an image.yaml: remove one of them" in said
+    (site.checkout.root / "images/app/image.yaml").unlink()
     site.checkout.write("images/app/Dockerfile", "FROM onpulled\nENV A=b\n")
     site.checkout.write("images/app/build.yaml", "context: []\n")
     site.checkout.write("images/onpulled/Dockerfile", "FROM app\nENV A=b\n")

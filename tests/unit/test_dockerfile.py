@@ -200,6 +200,18 @@ def test_only_images_of_the_distribution_are_stood_on(workshop: Workshop) -> Non
     )
 
 
+def test_no_image_stands_on_itself(workshop: Workshop) -> None:
+    lines = {"a": "FROM b\nENV A=1\n", "b": "FROM c\nENV A=1\n", "c": "FROM base\nENV A=1\n"}
+    recipes = {name: workshop.recipe(text, name=name) for name, text in lines.items()}
+    known = dict.fromkeys(["base", *recipes], "1")
+    dockerfile.check_all(recipes, known)
+    recipes["c"] = workshop.recipe("FROM base AS x\nENV A=1\nFROM a\nENV A=1\n", name="c")
+    with pytest.raises(
+        errors.ConfigError, match=r"stands on itself: (a -> b -> c -> a|b -> c -> a -> b|c -> a -> b -> c)"
+    ):
+        dockerfile.check_all(recipes, known)
+
+
 # --- builds -----------------------------------------------------------------------------------------------------------
 
 
