@@ -184,6 +184,15 @@ class Context:
         dockerfile.check_all(found, {each.name: each.tag for each in self.manifest.images})
         return found
 
+    @functools.cached_property
+    def image_sources(self) -> list[fetch.Request]:
+        """What Dockerfiles want from elsewhere."""
+        return [
+            fetch.Request(f"image {name}: {each.path}", each.content, (each.url,))
+            for name, recipe in self.dockerfiles.items()
+            for each in recipe.sources
+        ]
+
     def _check_kinds(self, names: Collection[str], folder: pathlib.Path) -> None:
         """Refuse what only images made of packages have."""
         specs = [each for each in self.manifest.images if each.name in names]

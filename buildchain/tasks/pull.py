@@ -32,7 +32,7 @@ def contents(here: context.Context) -> Iterator[digest.Descriptor]:
     """All that the lock names, and the sources of Dockerfiles."""
     yield from (package.content for package in here.locked.packages())
     yield from (content for image in here.locked.images for content in image.contents())
-    yield from (each.content for recipe in here.dockerfiles.values() for each in recipe.sources)
+    yield from (each.content for each in here.image_sources)
 
 
 def pull_packages(here: context.Context, packages: Sequence[lock.Package]) -> fetch.Pulled:
@@ -46,12 +46,7 @@ def pull(here: context.Context) -> fetch.Pulled:
     found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
     packages = [_request(here, found, package) for package in here.locked.packages()]
     images = [request for image in here.locked.images for request in registry_client.requests(image, here.sites)]
-    sources = [
-        fetch.Request(f"image {name} {each.path}", each.content, (each.url,))
-        for name, recipe in here.dockerfiles.items()
-        for each in recipe.sources
-    ]
-    return _pull_all(here, [*packages, *images, *sources])
+    return _pull_all(here, [*packages, *images, *here.image_sources])
 
 
 def _pull_all(here: context.Context, requests: Sequence[fetch.Request]) -> fetch.Pulled:

@@ -22,7 +22,7 @@ _DEAD = {
 
 _TASKS = {
     "bench", "deps", "documentation", "format", "images", "iso", "lint", "lock", "packaging", "populate_iso",
-    "prune", "store", "tarball", "test", "verify",
+    "prove", "prune", "store", "tarball", "test", "verify",
 }  # fmt: skip
 
 
