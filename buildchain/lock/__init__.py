@@ -3,7 +3,8 @@
 import pathlib
 
 from buildchain import errors
-from buildchain.lock._compare import changes, check_covers, check_not_older, differences
+from buildchain.lock._compare import changes, check_covers, check_files, check_not_older, differences
+from buildchain.lock._files import File, Wanted
 from buildchain.lock._format import FORMAT, dump, parse
 from buildchain.lock._values import (
     FILE_NAME,
@@ -24,6 +25,7 @@ __all__ = [
     "FORMAT",
     "HINT",
     "Blob",
+    "File",
     "Image",
     "ImageManifest",
     "ImageRequest",
@@ -32,8 +34,10 @@ __all__ = [
     "Package",
     "PackageSet",
     "Request",
+    "Wanted",
     "changes",
     "check_covers",
+    "check_files",
     "check_not_older",
     "differences",
     "dump",

@@ -5,6 +5,7 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 
 from buildchain import digest, errors
+from buildchain.lock import _files
 from buildchain.lock._values import FILE_NAME, HINT, Image, ImageRequest, Lock, Request
 
 _NO_SUITES: Mapping[str, str] = types.MappingProxyType({})
@@ -59,6 +60,18 @@ def check_covers(
         raise errors.BuildchainError(FILE_NAME, why, HINT)
 
 
+def check_files(value: Lock, wanted: _files.Wanted) -> None:
+    """Refuse a lock whose files are for other requirements.
+
+    Raises:
+        BuildchainError: naming every difference.
+    """
+    found = list(_files.differences(value.files, wanted))
+    if found:
+        why = "\n".join(["does not cover the requirements of own packages", *(f"  {line}" for line in found)])
+        raise errors.BuildchainError(FILE_NAME, why, HINT)
+
+
 def check_not_older(old: Lock, new: Lock) -> None:
     """Refuse indexes older than those locked before: a stale mirror, or an attacker who replays them.
 
@@ -82,7 +95,7 @@ def changes(old: Lock, new: Lock) -> list[str]:
             lines.append(f"{name}: {', '.join(sorted(was)) or 'absent'} -> {', '.join(sorted(now)) or 'absent'}")
         elif was != now:
             lines.append(f"{name}: {', '.join(sorted(now))} has other bytes under the same version")
-    return lines + _changes_of_images(old, new)
+    return lines + _changes_of_images(old, new) + _file_changes(old, new)
 
 
 def _differences_of_images(held: Mapping[ImageRequest, Image], wanted: Mapping[ImageRequest, str]) -> list[str]:
@@ -110,6 +123,15 @@ def _changes_of_images(old: Lock, new: Lock) -> list[str]:
         elif was != now:
             lines.append(f"image {name}: {_head(was)} -> {_head(now)}")
     return lines
+
+
+def _file_changes(old: Lock, new: Lock) -> list[str]:
+    before, after = ({(each.environment, each.project): each.name for each in value.files} for value in (old, new))
+    return [
+        f"{name}: {before.get((name, project), 'absent')} -> {after.get((name, project), 'absent')}"
+        for name, project in sorted(before.keys() | after.keys())
+        if before.get((name, project)) != after.get((name, project))
+    ]
 
 
 def _head(image: Image | None) -> str:

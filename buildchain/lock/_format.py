@@ -8,6 +8,7 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 
 from buildchain import digest
+from buildchain.lock import _files
 from buildchain.lock._values import Blob, Image, ImageManifest, ImageRequest, Index, Lock, Package, PackageSet
 
 FORMAT = 2
@@ -27,7 +28,8 @@ def parse(content: bytes) -> Lock:
     images = [_read_image(row) for row in value["images"]]
     if len({each.request.name for each in images}) < len(images):
         raise ValueError("two images of one name")
-    return Lock(tuple(sorted(_read_index(row) for row in value["indexes"])), tuple(sets), tuple(images))
+    indexes = tuple(sorted(_read_index(row) for row in value["indexes"]))
+    return Lock(indexes, tuple(sets), tuple(images), _files.read(value.get("files", [])))
 
 
 def dump(value: Lock) -> bytes:
@@ -53,6 +55,8 @@ def dump(value: Lock) -> bytes:
         _rows("sets", sets),
         _rows("images", [_write_image(each) for each in sorted(value.images, key=lambda each: each.request)]),
     ]
+    if value.files:
+        parts.append(_rows("files", [_row(row) for row in _files.write(value.files)]))
     return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
 
 

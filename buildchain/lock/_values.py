@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from buildchain import digest, errors
+from buildchain.lock import _files
 
 FILE_NAME = "distribution.lock.json"
 HINT = "Run ./doit.sh lock, review what it changes, and commit the result."
@@ -143,6 +144,8 @@ class Lock:
     indexes: tuple[Index, ...] = ()
     sets: tuple[PackageSet, ...] = ()
     images: tuple[Image, ...] = ()
+    files: tuple[_files.File, ...] = ()
+    """Of a package index of Python."""
 
     def packages(self) -> list[Package]:
         """Every package once, sorted."""

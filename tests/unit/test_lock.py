@@ -349,3 +349,38 @@ def test_a_moved_image_is_told() -> None:
         "image pause: 3.9 has other parts under the same digest"
     ]
     assert lock.changes(WITH_IMAGE, WITH_IMAGE) == []
+
+
+FILE = lock.File("salt", "demo", "1.0", "demo-1.0-py3-none-any.whl", digest.Descriptor.of_bytes(b"wheel"))
+
+
+def test_files_of_environments_are_kept_and_cost_nothing_without_any() -> None:
+    whole = dataclasses.replace(GOOD, files=(FILE,))
+    assert lock.parse(lock.dump(whole)) == whole
+    assert b"files" not in lock.dump(GOOD)
+    assert len(_changed_lines(GOOD, whole)) <= 4
+    assert lock.changes(GOOD, whole) == ["salt: absent -> demo-1.0-py3-none-any.whl"]
+
+
+@pytest.mark.parametrize("change", [{"name": "../evil"}, {"name": ".hidden"}, {"size": "1"}, {"digest": "sha256:0"}])
+def test_a_file_that_is_none_is_refused(change: dict[str, object]) -> None:
+    value = json.loads(lock.dump(dataclasses.replace(GOOD, files=(FILE,))))
+    value["files"][0] |= change
+    with pytest.raises((ValueError, TypeError)):
+        lock.parse(json.dumps(value).encode())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "problem"),
+    [
+        ({}, "salt: demo is locked but not wanted"),
+        ({("salt", "demo"): ("2.0", frozenset())}, "demo 1.0 is locked but 2.0 is wanted"),
+        ({("salt", "demo"): ("1.0", frozenset())}, "a digest that the requirements do not allow"),
+        ({("salt", "more"): ("1.0", frozenset())}, "salt: more is wanted but not locked"),
+    ],
+)
+def test_files_for_other_requirements_are_refused(wanted: lock.Wanted, problem: str) -> None:
+    whole = dataclasses.replace(GOOD, files=(FILE,))
+    lock.check_files(whole, {("salt", "demo"): ("1.0", frozenset([FILE.content.digest]))})
+    with pytest.raises(errors.BuildchainError, match=problem):
+        lock.check_files(whole, wanted)
