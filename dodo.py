@@ -32,6 +32,7 @@ from buildchain.tasks.salt import task_salt_tree
 from buildchain.tasks.tarball import task_tarball
 from buildchain.tasks.vagrant import task_vagrant_box
 from buildchain.tasks.verify import task_prune, task_store, task_verify
+from buildchain.tasks.wheels import task__build_environments
 
 DOIT_CONFIG = {
     "default_tasks": ["iso"],

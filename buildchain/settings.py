@@ -77,6 +77,8 @@ class Settings:
     vagrant_snapshot_name: str
     builder: str
     """Where own packages are built: one of `BUILDERS`."""
+    pip: Mapping[str, str]
+    """The variables of pip (PIP_*): they say where its index is."""
 
 
 def load(root: pathlib.Path, environment: Mapping[str, str]) -> Settings:
@@ -120,6 +122,7 @@ def load(root: pathlib.Path, environment: Mapping[str, str]) -> Settings:
             "VAGRANT_SNAPSHOT_NAME", "auto_generated", r"[A-Za-z0-9_][A-Za-z0-9._-]*"
         ),
         builder=reader.choice("BUILDER", BUILDERS),
+        pip={name: value for name, value in sorted(environment.items()) if name.startswith("PIP_")},
     )
     problems = reader.problems + _replaced(environment)
     if problems:

@@ -15,7 +15,7 @@ import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 
-from buildchain import digest, document, errors, lock
+from buildchain import digest, document, errors, lock, wheels
 from buildchain.rootfs import exclusions
 
 TOOLS = "builder.yaml"
@@ -54,7 +54,8 @@ class Recipe:
     """A package that is built here.
 
     `debian` are the files of its folder debian/ by path, `spec` is the text of its spec file; empty if the family is
-    not built. `files` are the sources of this repository by name.
+    not built. `files` are the sources of this repository by name. `requirements` is the file of the Python environment
+    that it ships, from the checkout on, or nothing; `left_out` are projects of that file with a reason.
     """
 
     name: str
@@ -69,6 +70,8 @@ class Recipe:
     dsc: str
     debian: Mapping[str, bytes]
     spec: bytes
+    requirements: str = ""
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def build_requires(self) -> tuple[str, ...]:
         """The capabilities that the spec file asks for, without their versions."""
@@ -87,6 +90,7 @@ class Recipe:
         """What to resolve for its room; recipes that want nothing but the tools share one."""
         asked = self.build_depends() if family == DEBIAN else map(self.stand_in, self.build_requires())
         compiler = {_ESSENTIAL} if self.compiles else set()
+        compiler |= set(wheels.steps.NEEDS) if self.requirements and family == DEBIAN else set()
         held = set(tools.families[family])
         added = {*self.requires, *asked, *compiler} - held
         return lock.Request(
@@ -147,6 +151,8 @@ def load(directory: pathlib.Path, name: str, product_version: str) -> Recipe:
         dsc=value.get("dsc", ""),
         debian=reader.folder(f"debian/{name}") if DEBIAN in families and "dsc" not in value else {},
         spec=reader.text(f"redhat/{name}.spec") if REDHAT in families else b"",
+        requirements=value.get("environment", {}).get("requirements", ""),
+        left_out=dict(sorted(value.get("environment", {}).get("without", {}).items())),
     )
     problems += reader.problems
     if problems:
@@ -156,6 +162,8 @@ def load(directory: pathlib.Path, name: str, product_version: str) -> Recipe:
 
 def _problems(value: Mapping[str, typing.Any]) -> Iterator[tuple[document.Place, str]]:
     pulled = value.get("pulled", {})
+    if "environment" in value and DEBIAN not in value["families"]:
+        yield ("environment",), "is made in the room of the family debian, which is not among `families`"
     if "dsc" in value and value["dsc"] not in pulled:
         yield ("dsc",), f"{value['dsc']!r} is not among the pulled sources"
     for name, row in pulled.items():

@@ -16,7 +16,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 
 from buildchain import builder, deb, digest, executor, fetch, lock, manifest, mirrors, rpm, signing, tree
-from buildchain.tasks import action, context, fragment
+from buildchain.tasks import action, context, fragment, wheels
 
 _ROOT = "root.tar"
 _LINT = "packages/rpmlint.toml"
@@ -158,6 +158,7 @@ def _start_tasks(here: context.Context, name: str, family: str) -> Iterator[acti
         identity=[repr(recipe), here.key_identity if recipe.made else "", _made_identity(here, recipe)],
         verb="GET_SRC",
         subject=name,
+        file_dep=[here.fragment(wheels.fragment_name(name))] if recipe.requirements else [],
         task_dep=[_task_name(name, family, "mkdir")],
     )
     yield {"name": f"{name}/get_source", "doc": f"Get the sources of {name}.", **task}
@@ -204,6 +205,7 @@ def _get_source(here: context.Context, recipe: builder.recipe.Recipe) -> tree.Tr
         with contextlib.closing(fetch.progress_on(sys.__stderr__ or sys.stderr)) as progress:
             fetch.pull(requests, here.store, here.fetch_options, progress)
     own |= {each.name: each.content for each in recipe.pulled}
+    own |= wheels.sources(here, recipe)
     return tree.build(tree.File(name, content) for name, content in own.items())
 
 

@@ -24,6 +24,7 @@ from buildchain import (
     source,
     store,
     version,
+    wheels,
 )
 from buildchain.tasks import action
 
@@ -120,6 +121,7 @@ class Context:
         loaded = lock.load(self.lock_path)
         suites = {name: archive.suite for name, archive in self.manifest.archives.items()}
         lock.check_covers(loaded, self.requests, suites, self.pulled_images)
+        lock.check_files(loaded, wheels.requirements.wanted(self.environments))
         return loaded
 
     @functools.cached_property
@@ -206,6 +208,15 @@ class Context:
         ]
         if problems:
             raise errors.ConfigError(manifest.FILE_NAME, problems)
+
+    @functools.cached_property
+    def environments(self) -> dict[str, tuple[wheels.requirements.Requirement, ...]]:
+        """By recipe: what its Python environment is made of."""
+        return {
+            name: wheels.requirements.load(self.settings.root / each.requirements, each.left_out)
+            for name, each in self.recipes.items()
+            if each.requirements
+        }
 
     @functools.cached_property
     def shipped(self) -> list[lock.Package]:

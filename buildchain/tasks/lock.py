@@ -1,11 +1,12 @@
 """Tasks about the lock: choose versions, and tell what has moved since."""
 
 import concurrent.futures
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 
 from buildchain import deb, errors, fetch, lock, manifest, mirrors, registry_client, rpm
-from buildchain.tasks import action, context, pull
+from buildchain.tasks import action, context, pull, wheels
 
 
 def task_lock() -> action.Task:
@@ -32,6 +33,7 @@ def _write(here: context.Context, names: Sequence[str]) -> None:
     """Resolve the intent, all of it or only what concerns some packages, and write the lock."""
     old = _old_lock(here)
     new = _resolve_again(here, old, names) if names else _resolve(here, [], ())
+    new = dataclasses.replace(new, files=wheels.choose(here, old))
     lock.check_not_older(old, new)
     for line in [*(lock.changes(old, new) or ["nothing changes"]), *_assumptions(here, new)]:
         sys.stdout.write(f"   {line}\n")
@@ -50,7 +52,7 @@ def _assumptions(here: context.Context, new: lock.Lock) -> list[str]:
 def _check(here: context.Context) -> None:
     """Tell which locked packages have a newer version or are gone from their mirror; either fails the task."""
     old = lock.load(here.lock_path)
-    new = _resolve(here, [], ())
+    new = dataclasses.replace(_resolve(here, [], ()), files=old.files)
     lock.check_not_older(old, new)
     current = set(new.packages())
     found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)

@@ -7,7 +7,7 @@ import urllib.parse
 from collections.abc import Iterator, Sequence
 
 from buildchain import digest, fetch, lock, mirrors, registry_client, settings
-from buildchain.tasks import action, context
+from buildchain.tasks import action, context, wheels
 
 
 def task__pull() -> action.Task:
@@ -32,6 +32,7 @@ def contents(here: context.Context) -> Iterator[digest.Descriptor]:
     """All that the lock names, and the sources of Dockerfiles."""
     yield from (package.content for package in here.locked.packages())
     yield from (content for image in here.locked.images for content in image.contents())
+    yield from (each.content for each in here.locked.files)
     yield from (each.content for each in here.image_sources)
 
 
@@ -46,7 +47,8 @@ def pull(here: context.Context) -> fetch.Pulled:
     found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
     packages = [_request(here, found, package) for package in here.locked.packages()]
     images = [request for image in here.locked.images for request in registry_client.requests(image, here.sites)]
-    return _pull_all(here, [*packages, *images, *here.image_sources])
+    files = wheels.requests(here, here.locked.files)
+    return _pull_all(here, [*packages, *images, *files, *here.image_sources])
 
 
 def _pull_all(here: context.Context, requests: Sequence[fetch.Request]) -> fetch.Pulled:

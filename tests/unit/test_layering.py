@@ -55,6 +55,7 @@ RINGS = {
     "solution": 3,
     "stage": 3,
     "verify": 3,
+    "wheels": 3,
     "cli": 4,
     "cli_solution": 4,
     "tasks": 4,

@@ -141,5 +141,6 @@ def _keys_of_an_image() -> set[str]:
 
 def test_every_key_of_the_lock_stands_in_its_page() -> None:
     written = json.loads((ROOT / lock.FILE_NAME).read_text(encoding="utf-8"))
-    keys = {*written, *written["indexes"][0], *written["packages"][0], *written["sets"][0], *_keys_of_an_image()}
+    parts = (written[section][0] for section in ("indexes", "packages", "sets", "files"))
+    keys = {*written, *_keys_of_an_image()}.union(*parts)
     assert _rows("lock.md") == keys
