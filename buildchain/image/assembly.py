@@ -17,10 +17,11 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stage:
-    """One layer: its recipe, and the locked closure of this recipe and those below."""
+    """One layer: its recipe, the locked closure of this recipe and those below, and the DEBs that were built for it."""
 
     recipe: recipe.Recipe
     packages: tuple[lock.Package, ...]
+    own: tuple[lock.Package, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,7 +62,9 @@ def build(
     try:
         with spool.open_spool(source) as contents:
             parts = list(_read(stages, source, contents, excluded))
-            read = [(each.locked, each.scripts) for part in parts for each in part.packages]
+            # Scripts of own packages were written here, and are judged where those are.
+            own = {each for stage in stages for each in stage.own}
+            read = [(each.locked, each.scripts) for part in parts for each in part.packages if each.locked not in own]
             scripts.check(f"image {stages[-1].recipe.name}", read, policy)
             roots = list(_roots(parts, contents))
             _check_linkage(parts, roots[-1], contents)
@@ -94,7 +97,7 @@ def identity(stages: Sequence[Stage], excluded: Sequence[exclusions.Exclusion]) 
     """A digest of everything an image's bytes depend on: recipes, packages, exclusions, compressor, and this code."""
     value = [
         [
-            [dataclasses.asdict(stage.recipe), [package.content.digest.hex for package in stage.packages]]
+            [dataclasses.asdict(stage.recipe), [each.content.digest.hex for each in (*stage.packages, *stage.own)]]
             for stage in stages
         ],
         [dataclasses.asdict(exclusion) for exclusion in excluded],
@@ -139,7 +142,14 @@ def _check_stages(stages: Sequence[Stage]) -> None:
         architectures = {stage.recipe.config.architecture, "all"}
         closure = {package.name for package in stage.packages}
         problems += [f"{name} is not locked" for name in stage.recipe.packages if name not in closure]
-        for each in stage.packages:
+        built = {package.name for package in stage.own}
+        problems += [
+            f"{name} is not built by {made}"
+            for made, names in stage.recipe.builds.items()
+            for name in names
+            if name not in built
+        ]
+        for each in (*stage.packages, *stage.own):
             if known.setdefault(each.name, each) != each:
                 problems.append(f"{each.key} is {known[each.name].key} in the layer below")
             if each.name in stage.recipe.without:
@@ -158,7 +168,7 @@ def _read(
     newest = 0
     for stage in stages:
         rules = (*excluded, *stage.recipe.exclude)
-        added = sorted(each for each in stage.packages if each.name not in names)
+        added = sorted(each for each in (*stage.packages, *stage.own) if each.name not in names)
         read = tuple(package.read(each, source, contents, rules) for each in added)
         newest = max([newest, *(each.built for each in read)])
         names |= {each.name for each in added}

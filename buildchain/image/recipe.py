@@ -60,6 +60,8 @@ class Recipe:
     exclude: tuple[exclusions.Exclusion, ...]
     may_lack: tuple[Tolerated, ...]
     config: oci.Config
+    builds: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """By recipe of packages/, the DEBs of it that the layer holds; what they depend on stands in `packages`."""
 
     @property
     def source(self) -> str:
@@ -98,6 +100,7 @@ def load(path: pathlib.Path) -> Recipe:
         exclude=exclusions.parse(value.get("exclude", ())),
         may_lack=tuple(Tolerated(row["file"], row["needs"], row["reason"]) for row in value.get("may-lack", ())),
         config=_config(name, value),
+        builds={each: tuple(sorted(names)) for each, names in sorted(value.get("builds", {}).items())},
     )
 
 

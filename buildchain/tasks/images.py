@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from buildchain import errors, image, manifest, oci, salt, tree
 from buildchain.rootfs import exclusions
-from buildchain.tasks import action, context, fragment
+from buildchain.tasks import action, building, context, fragment
 
 BOOTSTRAP = "bootstrap-images"
 """Fragment and folder of the images that a node imports before the registry runs."""
@@ -121,6 +121,22 @@ def _image_task(here: context.Context, spec: manifest.ImageSpec) -> action.Task:
     return {"name": spec.name, "doc": f"{verb} the image {spec.name}:{spec.tag}.", **task}
 
 
+def _built(here: context.Context, spec: manifest.ImageSpec) -> list[str]:
+    """The recipes of own packages whose DEBs an image holds.
+
+    Raises:
+        ConfigError: the distribution does not build one of them.
+    """
+    chain = here.chains[spec.name]
+    names = sorted({name for recipe in chain for name in recipe.builds})
+    problems = [
+        (f"builds.{name}", f"{manifest.FILE_NAME} does not build it") for name in names if name not in here.recipes
+    ]
+    if problems:
+        raise errors.ConfigError(chain[-1].source, problems, "Add it to `builds` of a repository.")
+    return names
+
+
 def _gather(here: context.Context, chosen: Mapping[str, manifest.ImageSpec]) -> tree.Tree:
     directories = {
         name: fragment.load(here.fragment(fragment_name(spec))).below(f"images/{spec.name}/{spec.tag}")
@@ -138,12 +154,30 @@ def _stages(here: context.Context, name: str) -> list[image.Stage]:
     ]
 
 
+def _inputs(here: context.Context, spec: manifest.ImageSpec) -> list[pathlib.Path]:
+    return [
+        *(here.settings.root / "images" / name for name in (_SCRIPTS, _EXCLUSIONS)),
+        *(here.fragment(building.deb_fragment(name)) for name in _built(here, spec)),
+    ]
+
+
+def _with_own(here: context.Context, stage: image.Stage) -> image.Stage:
+    """A stage with the DEBs that were built for it."""
+    found = [
+        package
+        for name, wanted in stage.recipe.builds.items()
+        for package in building.built_debs(here, name)
+        if package.name in wanted
+    ]
+    return dataclasses.replace(stage, own=tuple(sorted(found)))
+
+
 def _identity(here: context.Context, spec: manifest.ImageSpec) -> str:
     return image.identity(_stages(here, spec.name), exclusions.load(here.settings.root / "images" / _EXCLUSIONS))
 
 
 def _assemble(here: context.Context, spec: manifest.ImageSpec) -> tree.Tree:
-    stages = _stages(here, spec.name)
+    stages = [_with_own(here, stage) for stage in _stages(here, spec.name)]
     _check_tag(spec, stages[-1])
     recipes = here.settings.root / "images"
     policy = image.load_policy(recipes / _SCRIPTS)
@@ -158,8 +192,9 @@ def _origins(here: context.Context, spec: manifest.ImageSpec) -> pathlib.Path:
 
 def _check_tag(spec: manifest.ImageSpec, stage: image.Stage) -> None:
     """A tag that says another version than the content has is a lie; moving it is a visible change of the intent."""
-    for package in stage.packages:
-        upstream = package.version.rpartition(":")[2].rpartition("-")[0]
+    for package in (*stage.packages, *stage.own):
+        plain = package.version.rpartition(":")[2]
+        upstream = plain.rpartition("-")[0] or plain  # own packages have no revision
         if package.name == spec.follows and upstream.partition("+")[0] != spec.tag:
             why = f"its tag is {spec.tag}, but {package.name} is {package.version}"
             hint = f"Set the tag to {upstream.partition('+')[0]} in {manifest.FILE_NAME}."
@@ -169,7 +204,7 @@ def _check_tag(spec: manifest.ImageSpec, stage: image.Stage) -> None:
 _ASSEMBLED = _Kind(
     identity=_identity,
     build=_assemble,
-    inputs=lambda here, _spec: [here.settings.root / "images" / name for name in (_SCRIPTS, _EXCLUSIONS)],
+    inputs=_inputs,
     outputs=lambda here, spec: [_origins(here, spec)],
 )
 """Made of locked packages by `images/NAME/image.yaml`."""
