@@ -127,20 +127,22 @@ def test_every_key_of_a_solutions_manifest_stands_in_its_page() -> None:
     assert set(_keys(json.loads(text))) - named == set()
 
 
-def _keys_of_an_image() -> set[str]:
-    """Those of a pulled image, which the default distribution has none of."""
+def _keys_of_what_is_pulled() -> set[str]:
+    """Those of an image and of a file of Python, which the default distribution has none of."""
     content = digest.Descriptor.of_bytes(b"")
     image = lock.Image(
         lock.ImageRequest("name", "registry.example/name", "1", ("linux/amd64",), has_signatures=True),
         (lock.ImageManifest(content, "type", "1", "linux/amd64"),),
         (lock.Blob(content, "type"),),
     )
-    (row,) = json.loads(lock.dump(lock.Lock(images=(image,))))["images"]
-    return {*row, *row["manifests"][0], *row["blobs"][0]}
+    file = lock.File("salt", "demo", "1.0", "demo-1.0.tar.gz", content)
+    written = json.loads(lock.dump(lock.Lock(images=(image,), files=(file,))))
+    (row,) = written["images"]
+    return {"files", *row, *row["manifests"][0], *row["blobs"][0], *written["files"][0]}
 
 
 def test_every_key_of_the_lock_stands_in_its_page() -> None:
     written = json.loads((ROOT / lock.FILE_NAME).read_text(encoding="utf-8"))
-    parts = (written[section][0] for section in ("indexes", "packages", "sets", "files"))
-    keys = {*written, *_keys_of_an_image()}.union(*parts)
+    parts = (written[section][0] for section in ("indexes", "packages", "sets"))
+    keys = {*written, *_keys_of_what_is_pulled()}.union(*parts)
     assert _rows("lock.md") == keys
