@@ -42,7 +42,7 @@ class Action:
         outputs:     files, or folders with all files in them, relative to `directory`; each must be there at the end.
         environment: variables beside ENVIRONMENT.
         platform:    system and processor the root is for, as OCI writes them.
-        directory:   absolute path of the working directory.
+        directory:   absolute path of the working directory; the layers hold nothing there.
         seconds:     the step is ended after this time.
 
     Raises:

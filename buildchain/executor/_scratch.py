@@ -15,6 +15,9 @@ from buildchain.executor import _action
 PLAIN_MODE = 0o644
 PROGRAM_MODE = 0o755
 
+UNPACK = ("tar", "--extract", "--no-same-owner", "--same-permissions", "--directory")
+"""The folder follows, then `--file` and the archive."""
+
 SCRIPT = 'umask 022 && cd "$0" && exec env -i "$@"'
 """What every room starts in its root: the working directory, then variables and argv as they are."""
 
@@ -43,13 +46,9 @@ def open_folder(scratch: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def unpack(action: _action.Action, source: store.Store, root: pathlib.Path) -> None:
-    """Make the root of a step in an empty folder."""
+    """Make the root of a step in an empty folder, without its inputs."""
     for layer in action.root:
-        archive = source.path(layer.digest)
-        command.run(
-            ["tar", "--extract", "--no-same-owner", "--same-permissions", "--directory", root, "--file", archive]
-        )
-    place(action, source, root / action.directory[1:])
+        command.run([*UNPACK, root, "--file", source.path(layer.digest)])
 
 
 def place(action: _action.Action, source: store.Store, directory: pathlib.Path) -> None:
