@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from buildchain import command, source
 from buildchain.tasks import action, context
 
-_PYTHON = ("buildchain", "static-container-registry", "salt", "tests", "dodo.py", "docs/conf.py")
+_PYTHON = ("buildchain", "static-container-registry", "salt", "packages", "tests", "dodo.py", "docs/conf.py")
 _TYPED = ("buildchain", "static-container-registry/static_container_registry", "tests", "dodo.py")
 _SALT_TYPED = ("--explicit-package-bases", "salt/_modules", "salt/_states", "salt/_pillar")
 _SUITES = {

@@ -78,30 +78,30 @@ class MetalK8s(Plugin, RedHatPlugin, DebianPlugin, UbuntuPlugin):
         )
         for unit in ("kubelet", "metalk8s-repositories"):
             self.add_journal(units=unit)
-            self.add_cmd_output("systemctl cat %s" % unit)
+            self.add_cmd_output(f"systemctl cat {unit}")
         self.add_cmd_output(["findmnt --types iso9660", "ls -l /srv/scality", "sha256sum /srv/scality/*/SHA256SUMS"])
         if os.path.exists(ADMIN):  # noqa: PTH110 - sos is written so
             self._collect_cluster()
 
     def _collect_cluster(self):
-        kubectl = "kubectl --kubeconfig=%s" % ADMIN
-        self.add_cmd_output(["%s version" % kubectl, "%s cluster-info" % kubectl, "%s top nodes" % kubectl])
+        kubectl = f"kubectl --kubeconfig={ADMIN}"
+        self.add_cmd_output([f"{kubectl} version", f"{kubectl} cluster-info", f"{kubectl} top nodes"])
         for kind in CLUSTER_WIDE:
-            self.add_cmd_output("%s get %s -o yaml" % (kubectl, kind), subdir="cluster")
+            self.add_cmd_output(f"{kubectl} get {kind} -o yaml", subdir="cluster")
         for kind in NAMESPACED:
-            self.add_cmd_output("%s get %s --all-namespaces -o wide" % (kubectl, kind), subdir="cluster")
+            self.add_cmd_output(f"{kubectl} get {kind} --all-namespaces -o wide", subdir="cluster")
         if self.get_option("all"):
             self._collect_pods(kubectl)
 
     def _collect_pods(self, kubectl):
         columns = "--no-headers -o custom-columns=:metadata.namespace,:metadata.name"
-        listed = self.collect_cmd_output("%s get pods --all-namespaces %s" % (kubectl, columns), subdir="pods")
+        listed = self.collect_cmd_output(f"{kubectl} get pods --all-namespaces {columns}", subdir="pods")
         if listed["status"] != 0:
             return
         for line in listed["output"].splitlines():
             words = line.split()
             if len(words) == 2:
-                where = "--namespace=%s %s" % tuple(words)
+                where = f"--namespace={words[0]} {words[1]}"
                 lines = self.get_option("last")
-                self.add_cmd_output("%s describe pod %s" % (kubectl, where), subdir="pods")
-                self.add_cmd_output("%s logs --all-containers --tail=%s %s" % (kubectl, lines, where), subdir="pods")
+                self.add_cmd_output(f"{kubectl} describe pod {where}", subdir="pods")
+                self.add_cmd_output(f"{kubectl} logs --all-containers --tail={lines} {where}", subdir="pods")

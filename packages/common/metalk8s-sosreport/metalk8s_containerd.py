@@ -22,8 +22,8 @@ class MetalK8sContainerd(Plugin, RedHatPlugin, DebianPlugin, UbuntuPlugin):
         self.add_cmd_output(["ctr version", "ctr plugins list", "ctr namespaces list", "runc --version"])
         for namespace in NAMESPACES:
             for kind in ("images", "containers", "tasks", "snapshots"):
-                self.add_cmd_output("ctr --namespace %s %s list" % (namespace, kind))
+                self.add_cmd_output(f"ctr --namespace {namespace} {kind} list")
         crictl = "crictl --runtime-endpoint unix:///run/containerd/containerd.sock"
         for command in ("info", "images", "imagefsinfo", "pods", "ps --all", "stats --all"):
-            self.add_cmd_output("%s %s" % (crictl, command))
+            self.add_cmd_output(f"{crictl} {command}")
         self.add_cmd_output("ls -lR /opt/cni/bin /usr/lib/cni /usr/libexec/cni")

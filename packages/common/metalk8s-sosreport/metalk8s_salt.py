@@ -31,6 +31,6 @@ class MetalK8sSalt(Plugin, RedHatPlugin, DebianPlugin, UbuntuPlugin):
 
     def postproc(self):
         """Hide what looks like a secret."""
-        secret = r"(?i)((?:password|passphrase|token|secret|api_key)\s*[:=]\s*)\S+"
+        secret = r"(?i)((?:password|passphrase|token|secret|api_key)\s*[:=]\s*)\S+"  # noqa: S105 - a pattern
         self.do_path_regex_sub("/etc/salt/*", secret, r"\1********")
         self.do_cmd_output_sub("config.items", secret, r"\1********")
