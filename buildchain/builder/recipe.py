@@ -41,9 +41,9 @@ class Pulled:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Tools:
-    """What rooms hold: packages by family, what compiling alone needs, exclusions, links by path."""
+    """What rooms hold: packages, what compiling alone needs, exclusions, links by path."""
 
-    families: Mapping[str, tuple[str, ...]]
+    packages: tuple[str, ...]
     without: tuple[str, ...]
     exclude: tuple[exclusions.Exclusion, ...]
     alternatives: Mapping[str, str]
@@ -87,18 +87,18 @@ class Recipe:
         return tuple(sorted({name[1] for name in names if name} - {"debhelper-compat"}))
 
     def request(self, family: str, tools: Tools, archives: Sequence[str]) -> lock.Request:
-        """What to resolve for its room; recipes that want nothing but the tools share one."""
+        """What to resolve for its room; recipes that want nothing but the tools share one, whatever their family."""
         asked = self.build_depends() if family == DEBIAN else map(self.stand_in, self.build_requires())
         compiler = {_ESSENTIAL} if self.compiles else set()
         compiler |= set(wheels.steps.NEEDS) if self.requirements and family == DEBIAN else set()
-        held = set(tools.families[family])
+        held = set(tools.packages)
         added = {*self.requires, *asked, *compiler} - held
         return lock.Request(
-            name=f"builder {family} {self.name}" if added else f"builder {family}",
+            name=f"builder {family} {self.name}" if added else "builder",
             architecture=ARCHITECTURE,
             archives=tuple(archives),
             packages=tuple(sorted(held | added)),
-            without=() if self.compiles or family != DEBIAN else tools.without,
+            without=() if self.compiles else tools.without,
         )
 
     def stand_in(self, capability: str) -> str:
@@ -114,7 +114,7 @@ def load_tools(path: pathlib.Path) -> Tools:
     """
     value = document.load(path, "builder.schema.json").value
     return Tools(
-        families={family: tuple(sorted(names)) for family, names in value["families"].items()},
+        packages=tuple(sorted(value["packages"])),
         without=tuple(sorted(value.get("without", ()))),
         exclude=exclusions.parse(value["exclude"]),
         alternatives=dict(sorted(value["alternatives"].items())),

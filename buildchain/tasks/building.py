@@ -1,6 +1,6 @@
 """Tasks that build the packages of this repository, and the rooms they are built in.
 
-    _builder:debian                          the root of a room, of locked packages
+    _builder:builder                         the root of a room, of locked packages
     _build_deb_packages:NAME/{mkdir,get_source,deb}
     _build_rpm_packages:NAME/{mkdir,get_source,srpm,rpm}
 
