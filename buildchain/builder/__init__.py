@@ -7,6 +7,6 @@ What the bytes of a package depend on: its recipe and sources, the locked set of
 the code here; neither the commit nor the clock.
 """
 
-from buildchain.builder import configuration, recipe, room, steps
+from buildchain.builder import authorship, configuration, recipe, room, steps
 
-__all__ = ["configuration", "recipe", "room", "steps"]
+__all__ = ["authorship", "configuration", "recipe", "room", "steps"]

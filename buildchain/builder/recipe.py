@@ -68,6 +68,7 @@ class Recipe:
     made: tuple[str, ...]
     pulled: tuple[Pulled, ...]
     dsc: str
+    dsc_key: bytes
     debian: Mapping[str, bytes]
     spec: bytes
     requirements: str = ""
@@ -149,6 +150,7 @@ def load(directory: pathlib.Path, name: str, product_version: str) -> Recipe:
         made=tuple(sorted(value.get("made", ()))),
         pulled=tuple(_pulled(each, row) for each, row in sorted(value.get("pulled", {}).items())),
         dsc=value.get("dsc", ""),
+        dsc_key=reader.file(value["dsc-key"]) if "dsc-key" in value else b"",
         debian=reader.folder(f"debian/{name}") if DEBIAN in families and "dsc" not in value else {},
         spec=reader.text(f"redhat/{name}.spec") if REDHAT in families else b"",
         requirements=value.get("environment", {}).get("requirements", ""),

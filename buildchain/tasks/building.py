@@ -204,6 +204,7 @@ def _get_source(here: context.Context, recipe: builder.recipe.Recipe) -> tree.Tr
     if requests:
         with contextlib.closing(fetch.progress_on(sys.__stderr__ or sys.stderr)) as progress:
             fetch.pull(requests, here.store, here.fetch_options, progress)
+    builder.authorship.check(recipe, here.store)
     own |= {each.name: each.content for each in recipe.pulled}
     own |= wheels.sources(here, recipe)
     return tree.build(tree.File(name, content) for name, content in own.items())

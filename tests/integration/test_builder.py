@@ -15,14 +15,27 @@ from collections.abc import Iterable
 
 import pytest
 
-from buildchain import builder, deb, digest, errors, executor, fetch, lock, mirrors, signing, store, tree
+from buildchain import (
+    builder,
+    command,
+    deb,
+    digest,
+    errors,
+    executor,
+    fetch,
+    lock,
+    manifest,
+    mirrors,
+    signing,
+    store,
+    tree,
+)
 from buildchain.rootfs import package
 from buildchain.tasks import building, context, pull
 from scr_testing import docker
 
 ROOT = pathlib.Path(__file__).parents[2]
 RECIPES = pathlib.Path(__file__).parents[1] / "support" / "recipes"
-FAMILIES = (builder.recipe.DEBIAN, builder.recipe.REDHAT)
 EPOCH = 1_700_000_000
 LINT = (ROOT / "packages/rpmlint.toml").read_bytes()
 
@@ -31,11 +44,12 @@ pytestmark = [pytest.mark.network, pytest.mark.tools("unshare", "tar")]
 
 @dataclasses.dataclass(frozen=True)
 class Workshop:
-    """Rooms of both families, and who runs steps in them."""
+    """The room that recipes share, what it is made of, and who runs steps in it."""
 
     here: context.Context
     room: executor.Executor
-    rooms: dict[str, digest.Descriptor]
+    layer: digest.Descriptor
+    held: tuple[lock.Package, ...]
 
     def steps(self, recipe: builder.recipe.Recipe) -> dict[str, executor.Action]:
         """The steps that start from sources."""
@@ -44,23 +58,14 @@ class Workshop:
         own |= {name: kept.add_bytes(_made(self.here, name)) for name in recipe.made}
         sources = tree.build(tree.File(name, content) for name, content in own.items())
         return {
-            "deb": builder.steps.deb(recipe, self.rooms["debian"], sources, kept, epoch=EPOCH),
-            "srpm": builder.steps.srpm(
-                recipe, self.rooms["redhat"], sources, kept, epoch=EPOCH, held=self.held("redhat"), lint=LINT
-            ),
+            "deb": builder.steps.deb(recipe, self.layer, sources, kept, epoch=EPOCH),
+            "srpm": builder.steps.srpm(recipe, self.layer, sources, kept, epoch=EPOCH, held=self.held, lint=LINT),
         }
 
     def rpm_step(self, recipe: builder.recipe.Recipe, packed: executor.Result) -> executor.Action:
         """The step from SRPM to RPM."""
         inputs = builder.steps.packages(packed)
-        held = self.held("redhat")
-        return builder.steps.rpm(
-            recipe, self.rooms["redhat"], inputs, self.here.store, epoch=EPOCH, held=held, lint=LINT
-        )
-
-    def held(self, family: str) -> tuple[lock.Package, ...]:
-        """The packages of a room."""
-        return self.here.locked.set(f"builder {family}").packages
+        return builder.steps.rpm(recipe, self.layer, inputs, self.here.store, epoch=EPOCH, held=self.held, lint=LINT)
 
 
 def _made(here: context.Context, name: str) -> bytes:
@@ -74,11 +79,11 @@ def _made(here: context.Context, name: str) -> bytes:
 def _shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     here = context.load()
     base = tmp_path_factory.mktemp("builder")
-    sets = {family: here.locked.set(f"builder {family}").packages for family in FAMILIES}
-    pull.pull_packages(here, sorted({each for held in sets.values() for each in held}))
-    rooms = {family: builder.room.layer(held, here.tools, here.store) for family, held in sets.items()}
+    held = here.locked.set("builder").packages
+    pull.pull_packages(here, held)
+    layer = builder.room.layer(held, here.tools, here.store)
     room = executor.choose("namespace", here.store, base / "rooms", base / "logs")
-    return Workshop(here, room, rooms)
+    return Workshop(here, room, layer, held)
 
 
 RUN_ELSEWHERE = """\
@@ -98,10 +103,7 @@ def _elsewhere(prefix: list[str], way: str, actions: Iterable[executor.Action], 
     with tempfile.TemporaryDirectory() as name:
         base = pathlib.Path(name)
         other = store.Store(base / "store")
-        for action in actions:
-            for content in [*action.root, *(file.content for file in action.inputs.files())]:
-                if not other.has(content):
-                    other.add_file(kept.path(content.digest))
+        _share(actions, kept, other)
         (base / "actions").write_bytes(pickle.dumps(list(actions)))
         for path in [base, *(each for each in base.rglob("*") if each.is_dir())]:
             path.chmod(0o777)
@@ -110,6 +112,16 @@ def _elsewhere(prefix: list[str], way: str, actions: Iterable[executor.Action], 
         done = subprocess.run(argv, capture_output=True, text=True, cwd=base, env=environment, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
+
+
+def _share(actions: Iterable[executor.Action], kept: store.Store, other: store.Store) -> None:
+    """Give what steps need to another store, as links where the file system can: no result of theirs is in it."""
+    for action in actions:
+        for content in [*action.root, *(file.content for file in action.inputs.files())]:
+            if not other.has(content):
+                path = other.path(content.digest)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                command.run(["sh", "-c", 'ln "$0" "$1" 2>/dev/null || cp "$0" "$1"', kept.path(content.digest), path])
 
 
 def _lines(actions: Iterable[executor.Action], results: Iterable[executor.Result]) -> list[str]:
@@ -145,8 +157,7 @@ def test_the_same_packages_whoever_builds_them(shop: Workshop, tmp_path: pathlib
     assert _packages(_elsewhere(unable, "auto", actions, shop.here.store)) == expected
     with docker.dockerd() as client:
         other = store.Store(tmp_path / "store")
-        for content in [*actions[2].root, *actions[0].root, *(f.content for a in actions for f in a.inputs.files())]:
-            other.add_file(shop.here.store.path(content.digest))
+        _share(actions, shop.here.store, other)
         room = executor.choose("docker", other, tmp_path / "rooms", tmp_path / "logs", client.argv)
         assert _packages(_lines(actions, map(room.run, actions))) == expected
 
@@ -248,9 +259,20 @@ def test_the_release_package_holds_the_key_and_the_sources(shop: Workshop) -> No
     with signing.open_signer(here.signing_source) as signer:
         assert key == signer.public_key()
     assert sources == builder.configuration.apt_sources(
-        str(here.version), sorted(each.name for each in here.manifest.repositories)
+        str(here.version), sorted(each.full_name for each in here.manifest.repositories if each.type == manifest.DEB)
     )
     assert "Signed-By: /etc/apt/keyrings/metalk8s.asc" in sources
+
+
+def _check_the_author(recipe: builder.recipe.Recipe, kept: store.Store) -> None:
+    builder.authorship.check(recipe, kept)
+    (signed,) = (each for each in recipe.pulled if each.name == recipe.dsc)
+    text = kept.read(signed.content.digest)
+    other = (ROOT / "packages/keys/development/public.asc").read_bytes()
+    for content, key in [(text, other), (text.replace(b"2.1.0", b"2.1.1", 1), recipe.dsc_key), (b"", recipe.dsc_key)]:
+        forged = dataclasses.replace(signed, content=kept.add_bytes(content))
+        with pytest.raises(errors.BuildchainError, match="is not signed by the recipe's `dsc-key`"):
+            builder.authorship.check(dataclasses.replace(recipe, pulled=(forged,), dsc_key=key), kept)
 
 
 def test_a_program_in_c_from_a_source_package(shop: Workshop, tmp_path: pathlib.Path) -> None:
@@ -260,6 +282,7 @@ def test_a_program_in_c_from_a_source_package(shop: Workshop, tmp_path: pathlib.
     requests = [building._request(here, found, each) for each in recipe.pulled]
     with contextlib.closing(fetch.progress_on(sys.stderr)) as progress:
         fetch.pull(requests, kept, here.fetch_options, progress)
+    _check_the_author(recipe, kept)
     archives = here.manifest.repositories[0].archives
     request = recipe.request(builder.recipe.DEBIAN, here.tools, archives)
     apt = deb.open_apt(

@@ -99,9 +99,10 @@ def test_what_a_room_wants(folder: pathlib.Path) -> None:
         ("one.yaml", "families: [debian]\nfiles: [../a.py]\n", "'../a.py' is not a file name"),
         ("one.yaml", "families: [suse]\n", "line 1, families.0"),
         ("one.yaml", "families: [debian]\nsources: []\n", "unknown key"),
+        ("one.yaml", "families: [debian]\ndsc: one.dsc\n", "'dsc-key' is a dependency of 'dsc'"),
         (
             "one.yaml",
-            "families: [debian]\ndsc: one.dsc\n",
+            "families: [debian]\ndsc: one.dsc\ndsc-key: keys/a\n",
             "'one.dsc' is not among the pulled sources",
         ),
         (
