@@ -11,7 +11,7 @@ import pytest
 
 from buildchain import command, registry
 from tests.end_to_end import conftest
-from tests.support import containerd, nginx
+from tests.support import containerd, nginx, rpms
 
 pytestmark = pytest.mark.tools("mmdebstrap", "unshare", "bsdtar", "ctr", "containerd", "skopeo", "nginx", "runc")
 
@@ -48,6 +48,29 @@ def _bootstrap(medium: pathlib.Path, target: pathlib.Path) -> str:
     return listed.stdout
 
 
+_APT = """\
+mkdir -p "$1/srv/scality/metalk8s-$3"
+mount --bind "$2" "$1/srv/scality/metalk8s-$3"
+rm -f "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/*
+chroot "$1" sh -euc "dpkg --install /srv/scality/*/packages/debian/*/pool/metalk8s-release_*.deb
+apt-get update
+apt-get install --yes --no-install-recommends metalk8s-sosreport
+apt-cache policy metalk8s-sosreport
+dpkg --list metalk8s-release metalk8s-sosreport"
+"""
+
+
+def _own_debs(medium: pathlib.Path, target: str) -> str:
+    """Install own packages by the sources that one of them brings, from the mounted medium alone; what apt says."""
+    argv = ["unshare", "--net", "--mount", "sh", "-euc", _APT, "sh", target, str(medium), _version(medium)]
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
 @pytest.mark.parametrize("medium", ["staged", "iso"])
 def test_debian_installs_offline(first: conftest.Checkout, extracted: pathlib.Path, medium: str) -> None:
     root = first.root / "_build/root" if medium == "staged" else extracted
@@ -55,8 +78,54 @@ def test_debian_installs_offline(first: conftest.Checkout, extracted: pathlib.Pa
         listed = _bootstrap(root, pathlib.Path(target))
         for program in ("containerd", "runc", "iptables", "ipset", "conntrack", "socat", "python3"):
             subprocess.run(["chroot", target, "which", program], check=True, capture_output=True)
+        said = _own_debs(root, target)
+        plugin = "usr/lib/python3/dist-packages/sos/report/plugins/metalk8s.py"
+        assert (pathlib.Path(target) / plugin).is_file()
+    for name in ("metalk8s-release", "metalk8s-sosreport"):
+        assert f"\nii  {name} " in said
+    assert f" 990 file:/srv/scality/metalk8s-{_version(root)}/packages/debian/metalk8s-scality-debian-12 ./" in said
+    assert "W:" not in said
     assert "\nii  containerd " in listed
     assert "\niU" not in listed
+
+
+_DNF = """\
+mount -t tmpfs tmpfs /srv
+mkdir -p "/srv/scality/metalk8s-$3"
+mount --bind "$2" "/srv/scality/metalk8s-$3"
+root=$1/root; shift 3
+exec "$@" --setopt=reposdir="$root/etc/yum.repos.d" \\
+    --setopt=metalk8s-scality-el9.gpgkey="file://$root/etc/pki/rpm-gpg/RPM-GPG-KEY-metalk8s" install metalk8s-sosreport
+"""
+# dnf reads the key of an installroot's repository from the host, where it is not.
+
+
+@pytest.mark.root
+@pytest.mark.tools("dnf", "rpm", "rpmbuild")
+def test_el_installs_own_packages_offline(first: conftest.Checkout, tmp_path: pathlib.Path) -> None:
+    medium, name = first.root / "_build/root", "metalk8s-scality-el9"
+    machine = rpms.Client(tmp_path, medium / "packages/redhat", [name], [f"RPM-GPG-KEY-{name}"], is_http=False)
+    base = rpms.Rpm("base", provides=["python(abi) = 3.9"])
+    (tmp_path / base.file_name).write_bytes(base.content())
+    (tmp_path / "root").mkdir()
+    command.run(["rpm", f"--root={tmp_path}/root", "--nosignature", "--install", tmp_path / base.file_name])
+    machine.dnf("install", "metalk8s-release")
+    stanza = (tmp_path / "root/etc/yum.repos.d/metalk8s.repo").read_text()
+    assert "\ngpgcheck=1\nrepo_gpgcheck=1\ngpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-metalk8s\n" in stanza
+    argv: list[command.Argument] = ["unshare", "--net", "--mount", "sh", "-euc", _DNF, "sh", tmp_path, medium]
+    dnf = [_version(medium)]
+    dnf += ["dnf", "-q", "-y", f"--config={tmp_path}/dnf.conf", f"--installroot={tmp_path}/root", "--releasever=9"]
+    dnf += ["--forcearch=x86_64", "--disableplugin=local", f"--setopt=cachedir={tmp_path}/fresh"]
+    command.run([*argv, *dnf, f"--setopt=persistdir={tmp_path}/persist", f"--setopt=logdir={tmp_path}/log"])
+    version = _version(medium).replace("-", "~")
+    names = [f"{each}-{version}-1.el9.noarch" for each in ("metalk8s-release", "metalk8s-sosreport")]
+    assert machine.installed() == ["base-1.0-1.el9.noarch", *names]
+    plugins = tmp_path / "root/usr/lib/python3.9/site-packages/sos/report/plugins"
+    assert sorted(path.name for path in plugins.iterdir()) == [
+        "metalk8s.py",
+        "metalk8s_containerd.py",
+        "metalk8s_salt.py",
+    ]
 
 
 def test_tampered_repository_is_refused(extracted: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -70,11 +139,14 @@ def test_tampered_repository_is_refused(extracted: pathlib.Path, tmp_path: pathl
         _bootstrap(copy, pathlib.Path(target))
 
 
+def _version(medium: pathlib.Path) -> str:
+    return dict(line.split("=", 1) for line in (medium / "product.txt").read_text().splitlines())["VERSION"]
+
+
 @pytest.fixture(scope="module")
 def server(extracted: pathlib.Path) -> Iterator[nginx.Server]:
     """nginx serving the images of the extracted medium, configured by the medium's own files."""
-    version = dict(line.split("=", 1) for line in (extracted / "product.txt").read_text().splitlines())["VERSION"]
-    root = f'set {registry.server_root(f"metalk8s-{version}")} "{extracted}/images/";'
+    root = f'set {registry.server_root(f"metalk8s-{_version(extracted)}")} "{extracted}/images/";'
     texts = [(extracted / path).read_text() for path in (registry.IMAGES_PATH, registry.COMMON_PATH)]
     with nginx.serve(root, *texts) as running:
         yield running
@@ -82,9 +154,8 @@ def server(extracted: pathlib.Path) -> Iterator[nginx.Server]:
 
 def _references(medium: pathlib.Path, server: nginx.Server) -> dict[str, str]:
     """Reference by image name, of everything below images/."""
-    version = dict(line.split("=", 1) for line in (medium / "product.txt").read_text().splitlines())["VERSION"]
     tags = [path.parent.relative_to(medium / "images") for path in (medium / "images").rglob("manifest.json")]
-    return {str(tag.parent): f"{server.address}/metalk8s-{version}/{tag.parent}:{tag.name}" for tag in tags}
+    return {str(tag.parent): f"{server.address}/metalk8s-{_version(medium)}/{tag.parent}:{tag.name}" for tag in tags}
 
 
 def test_skopeo_pulls_every_image(extracted: pathlib.Path, server: nginx.Server, tmp_path: pathlib.Path) -> None:
