@@ -6,6 +6,7 @@
 
 readonly CONFIG_DIR=/etc/metalk8s
 readonly BOOTSTRAP_CONFIG=$CONFIG_DIR/bootstrap.yaml
+readonly SOLUTIONS_CONFIG=$CONFIG_DIR/solutions.yaml
 # The key that a medium must be signed by; kept here by the first run that was given one.
 readonly MEDIUM_KEY=$CONFIG_DIR/medium-key.asc
 readonly LOG_DIR=/var/log/metalk8s
@@ -192,8 +193,8 @@ install_salt_with_dnf() {
     systemctl unmask --runtime --quiet salt-minion.service
 }
 
-# configure_salt MINION [FILE]: what salt-call --local needs to apply this medium's formulas, without a master; FILE is
-# read in place of bootstrap.yaml.
+# configure_salt MINION [FILE [SOLUTIONS]]: what salt-call --local needs to apply this medium's formulas, without a
+# master; FILE is read in place of bootstrap.yaml, SOLUTIONS in place of solutions.yaml.
 configure_salt() {
     local environment=metalk8s-$VERSION
     mkdir -p "$WORK_DIR/salt"
@@ -207,7 +208,9 @@ pillar_roots: {$environment: ['$BASE_DIR/pillar']}
 # The medium's modules are used where they are: nothing is left of those of another version.
 module_dirs: ['$BASE_DIR/salt']
 ext_pillar_first: true
-ext_pillar: [{metalk8s: {bootstrap_config: ${2:-$BOOTSTRAP_CONFIG}}}]
+ext_pillar:
+  - metalk8s: {bootstrap_config: ${2:-$BOOTSTRAP_CONFIG}}
+  - metalk8s_solutions: {solutions_config: ${3:-$SOLUTIONS_CONFIG}}
 cachedir: /var/cache/salt/metalk8s-local
 log_file: $LOG_DIR/salt-call.log
 END
@@ -225,11 +228,12 @@ ask() {
     answer=${answer#local: }
     answer=${answer#"Error running '$1': "}
     # Of a copy, the operator knows the original.
-    printf '%s\n' "${answer//"$WORK_DIR/bootstrap.yaml"/"$BOOTSTRAP_CONFIG"}"
+    answer=${answer//"$WORK_DIR/bootstrap.yaml"/"$BOOTSTRAP_CONFIG"}
+    printf '%s\n' "${answer//"$WORK_DIR/solutions.yaml"/"$SOLUTIONS_CONFIG"}"
     return "$code"
 }
 
-# check_configuration [FILE]: all that is wrong with bootstrap.yaml, or FILE, and the archives it names.
+# check_configuration [FILE [SOLUTIONS]]: all that is wrong with bootstrap.yaml, or FILE, and the archives it names.
 check_configuration() {
     local minion
     # The name of the node is in the file that is to be judged.

@@ -28,9 +28,9 @@ _SECTOR = 2048
 _DESCRIPTOR_SECTOR = 16
 _MAGIC = b"\x01CD001"
 _ROOT_RECORD = 156
-_PRODUCT_NAME = b"PRODUCT.TXT;1"
+_PRODUCT_NAME = "product.txt"
 _MAX_DIRECTORY = 1 << 20
-_MAX_PRODUCT = 1 << 16
+_MAX_FILE = 1 << 16
 
 
 def info(path: str) -> dict[str, str]:
@@ -44,14 +44,7 @@ def info(path: str) -> dict[str, str]:
         `version`; `environment`, its Salt environment; `location`, where its content stands once it is mounted;
         `iso`, the ISO file, or an empty text for a folder; `variable`, the environment as a variable of nginx.
     """
-    if not _PATH.fullmatch(path):
-        raise CommandExecutionError(f"archive {path!r}: is not an absolute path of letters, digits and . _ @ + - /")
-    try:
-        is_folder = pathlib.Path(path).is_dir()
-        text = _read_product(pathlib.Path(path), is_folder=is_folder)
-    except (OSError, ValueError, struct.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CommandExecutionError(f"archive {path}: {reason}") from error
+    is_folder, text = read(path, _PRODUCT_NAME)
     version = _version(path, text)
     environment = f"metalk8s-{version}"
     root = _pillar().get("archives_mount_root", _MOUNT_ROOT)
@@ -62,6 +55,29 @@ def info(path: str) -> dict[str, str]:
         "iso": "" if is_folder else path,
         "variable": re.sub("[^A-Za-z0-9]", "_", environment),
     }
+
+
+def read(path: str, name: str) -> tuple[bool, str]:
+    """A small text in the root of an archive, before anything is mounted.
+
+    Arguments:
+        name: of letters, with at most one dot, so that every reader of ISO-9660 has it.
+
+    Returns:
+        whether the archive is a folder, and the text.
+
+    CLI Example::
+
+        salt-call metalk8s_archives.read /root/metalk8s.iso product.txt
+    """
+    if not _PATH.fullmatch(path):
+        raise CommandExecutionError(f"archive {path!r}: is not an absolute path of letters, digits and . _ @ + - /")
+    try:
+        is_folder = pathlib.Path(path).is_dir()
+        return is_folder, _read(pathlib.Path(path), name, is_folder=is_folder)
+    except (OSError, ValueError, struct.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CommandExecutionError(f"archive {path}: {reason}") from error
 
 
 def known() -> list[dict[str, str]]:
@@ -119,18 +135,22 @@ def _version(path: str, text: str) -> str:
     return version
 
 
-def _read_product(path: pathlib.Path, *, is_folder: bool) -> str:
+def _read(path: pathlib.Path, name: str, *, is_folder: bool) -> str:
     if is_folder:
         try:
-            with (path / "product.txt").open("rb") as stream:
-                return stream.read(_MAX_PRODUCT).decode()
+            with (path / name).open("rb") as stream:
+                content = stream.read(_MAX_FILE + 1)
         except FileNotFoundError:
-            raise ValueError("it holds no product.txt") from None
+            raise ValueError(f"it holds no {name}") from None
+        if len(content) > _MAX_FILE:
+            raise ValueError(f"its {name} has more than {_MAX_FILE} bytes")
+        return content.decode()
     with path.open("rb") as stream:
-        return _read_product_of_iso(stream)
+        return _read_from_iso(stream, name)
 
 
-def _read_product_of_iso(stream: typing.BinaryIO) -> str:
+def _read_from_iso(stream: typing.BinaryIO, name: str) -> str:
+    wanted = f"{name.upper()};1".encode()
     stream.seek(_DESCRIPTOR_SECTOR * _SECTOR)
     descriptor = stream.read(_SECTOR)
     if not descriptor.startswith(_MAGIC) or len(descriptor) < _SECTOR:
@@ -145,16 +165,16 @@ def _read_product_of_iso(stream: typing.BinaryIO) -> str:
             continue
         if length < 34:
             raise ValueError("its root directory is damaged")
-        if record[33 : 33 + record[32]].upper() == _PRODUCT_NAME:
-            return _read_extent(stream, record, _MAX_PRODUCT).decode()
+        if record[33 : 33 + record[32]].upper() == wanted:
+            return _read_extent(stream, record, _MAX_FILE).decode()
         offset += length
-    raise ValueError("it holds no product.txt")
+    raise ValueError(f"it holds no {name}")
 
 
 def _read_extent(stream: typing.BinaryIO, record: bytes, limit: int) -> bytes:
     sector, size = (int(struct.unpack_from("<I", record, place)[0]) for place in (2, 10))
     if size > limit:
-        raise ValueError("its root directory is damaged, or its product.txt is not one")
+        raise ValueError("its root directory is damaged, or a file in it is too large")
     stream.seek(sector * _SECTOR)
     content = stream.read(size)
     if len(content) < size:

@@ -69,12 +69,22 @@ def remove_archive(file: str, path: str) -> str:
 
         salt-call --local metalk8s_bootstrap.remove_archive /etc/metalk8s/bootstrap.yaml /root/metalk8s.iso
     """
+    drop_archive(file, path)
+    removed = __salt__["metalk8s_archives.info"](path)
+    return f"{removed['environment']} {path}" if removed["iso"] else ""
+
+
+def drop_archive(file: str, path: str) -> None:
+    """Name one archive less, whatever it is.
+
+    CLI Example::
+
+        salt-call --local metalk8s_bootstrap.drop_archive /etc/metalk8s/solutions.yaml /root/solution.iso
+    """
     text, found = _archives(file)
     if path not in found:
         raise CommandExecutionError(f"{file}: archives: {path} is not among {', '.join(found) or 'them'}")
     _replace(file, text, [each for each in found if each != path])
-    removed = __salt__["metalk8s_archives.info"](path)
-    return f"{removed['environment']} {path}" if removed["iso"] else ""
 
 
 def _archives(file: str) -> tuple[str, list[str]]:

@@ -49,7 +49,10 @@ read -r _
 _CONFIGURATION: Mapping[str, typing.Any] = {
     "file_client": "local",
     "ext_pillar_first": True,
-    "ext_pillar": [{"metalk8s": {"bootstrap_config": "/etc/metalk8s/bootstrap.yaml"}}],
+    "ext_pillar": [
+        {"metalk8s": {"bootstrap_config": "/etc/metalk8s/bootstrap.yaml"}},
+        {"metalk8s_solutions": {"solutions_config": "/etc/metalk8s/solutions.yaml"}},
+    ],
     "log_level": "error",
     "systemd.scope": False,
 }

@@ -43,6 +43,10 @@ BOOTSTRAP: Mapping[str, typing.Any] = {
         "proxies": {"http": "http://me:a%40b@proxy:3128", "no_proxy": ["localhost", "10.0.0.0/8"]},
     }
 }
+SOLUTIONS = [
+    {"id": "my-app-1.0.0", "location": "/srv/scality/my-app-1.0.0", "iso": "/root/my-app.iso"},
+    {"id": "my-app-1.1.0", "location": "/srv/my-app", "iso": ""},
+]
 AUTHORITY = "-----BEGIN CERTIFICATE-----\n"
 """What the bootstrap node tells through the mine."""
 NODE: Mapping[str, typing.Any] = {
@@ -201,6 +205,8 @@ class _Functions(dict[str, Callable[..., typing.Any]]):
                 "slsutil.merge": merge,
                 "metalk8s_archives.known": lambda: [{**folder, "variable": "metalk8s_2_5_0"}, archive],
                 "metalk8s_archives.location": {VERSION: archive["location"]}.__getitem__,
+                "metalk8s_solutions.known": lambda: SOLUTIONS,
+                "metalk8s_solutions.registry": lambda location, name: f"# {name} in {location}",
                 "metalk8s_network.control_plane_ip": lambda: IP,
                 "mine.get": lambda minion, _: {minion: AUTHORITY},
             }

@@ -229,7 +229,7 @@ def test_the_server_includes_what_the_registry_writes(medium: pathlib.Path, fami
 def test_the_server_cannot_write_to_a_medium(medium: pathlib.Path, family: str) -> None:
     text = managed(states.renderer(medium, family, "bootstrap"))["/etc/systemd/system/metalk8s-repositories.service"]
     binds = [line for line in text.splitlines() if "type=bind" in line]
-    assert len(binds) == 4
+    assert len(binds) == 6
     assert "/etc/metalk8s/pki/repositories/server" in binds[1]
     assert all("options=rbind:ro" in line for line in binds)
     assert "--read-only" in text
@@ -239,6 +239,27 @@ def test_the_server_cannot_write_to_a_medium(medium: pathlib.Path, family: str) 
         f"metalk8s-registry-from-config.invalid/{states.ENVIRONMENT}/nginx:1.22.1",
         "metalk8s-repositories",
     ]
+
+
+def test_the_server_serves_the_images_of_solutions_and_nothing_else_of_them(medium: pathlib.Path, family: str) -> None:
+    files = managed(states.renderer(medium, family, "bootstrap"))
+    text = files["/var/lib/metalk8s/repositories/conf.d/default.conf"]
+    unit = files["/etc/systemd/system/metalk8s-repositories.service"]
+    for solution in states.SOLUTIONS:
+        place = solution["location"]
+        assert f"\n# {solution['id']} in {place}\n" in text
+        assert f"type=bind,src={place}/images,dst={place}/images,options=rbind:ro" in unit
+        assert f"src={place}," not in unit
+        assert f"RequiresMountsFor={place}\n" in unit
+
+
+def test_a_solution_is_mounted_so_that_nothing_of_it_runs(medium: pathlib.Path, family: str) -> None:
+    calls = list(states.renderer(medium, family, "bootstrap").calls("metalk8s.solutions.mounted"))
+    (mount,) = [arguments for _, function, arguments in calls if function == "mount.mounted"]
+    assert (mount["name"], mount["device"]) == ("/srv/scality/my-app-1.0.0", "/root/my-app.iso")
+    assert mount["opts"] == ["ro", "nofail", "nosuid", "nodev", "noexec"]
+    checked = [arguments["name"] for _, function, arguments in calls if function == "file.exists"]
+    assert checked == ["/srv/scality/my-app-1.0.0/manifest.yaml", "/srv/my-app/manifest.yaml"]
 
 
 def test_proxies_are_only_there_when_they_are_set(medium: pathlib.Path, family: str) -> None:

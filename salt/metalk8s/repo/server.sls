@@ -4,6 +4,7 @@
 include:
   - metalk8s.archives.mounted
   - metalk8s.pki.repositories
+  - metalk8s.solutions.mounted
 
 Configure the repositories' server:
   file.managed:
@@ -16,6 +17,7 @@ Configure the repositories' server:
     - makedirs: true
     - require:
       - sls: metalk8s.archives.mounted
+      - sls: metalk8s.solutions.mounted
 
 Configure the repositories' unit:
   file.managed:

@@ -1,0 +1,228 @@
+"""The Solutions on this host: ISO files or folders, listed in the pillar `metalk8s:solutions:config:archives`.
+
+What a Solution says of itself is read before anything is mounted, and nothing that it ships is run or rendered.
+"""
+
+import pathlib
+import re
+import typing
+from collections.abc import Callable, Mapping
+
+import yaml
+from salt.exceptions import CommandExecutionError
+
+__salt__: dict[str, Callable[..., typing.Any]]
+__pillar__: Mapping[str, typing.Any]
+
+GROUP = "solutions.metalk8s.scality.com"
+API_VERSION = f"{GROUP}/v1alpha1"
+KIND = "Solution"
+CONFIGURATION_KIND = "SolutionsConfiguration"
+MANIFEST = "manifest.yaml"
+REGISTRY_CONFIG = "registry-config.inc.j2"
+_RESERVED = "metalk8s-"
+_REQUIRED_BLOBS = f"{GROUP}/required-blobs"
+_MOUNT_ROOT = "/srv/scality"
+_MAX_REGISTRY_CONFIG = 4 << 20
+
+# They become a mount point, a prefix of image names and names in Kubernetes: RFC 1123 in all of these.
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_VERSION = re.compile(r"[0-9][0-9a-z]*([-.][0-9a-z]+)*")
+_MAX_ID = 63
+_EMPTY = f"apiVersion: {API_VERSION}\nkind: {CONFIGURATION_KIND}\narchives: []\nactive: {{}}\n"
+
+
+def info(path: str) -> dict[str, typing.Any]:
+    """What a Solution is.
+
+    CLI Example::
+
+        salt-call metalk8s_solutions.info /root/my-app-1.0.0.iso
+
+    Returns:
+        `name` and `version`; `id`, the first part of its images' names; `location`, where its content stands once it is
+        mounted; `iso`, the ISO file, or an empty text for a folder; `display_name`; `manifest`, all that it says.
+    """
+    is_folder, text = __salt__["metalk8s_archives.read"](path, MANIFEST)
+    try:
+        manifest = _manifest(text)
+        name, version = _identity(manifest)
+    except ValueError as error:
+        raise CommandExecutionError(f"archive {path}: its {MANIFEST} {error}") from error
+    identifier = f"{name}-{version}"
+    root = __pillar__.get("metalk8s", {}).get("archives_mount_root", _MOUNT_ROOT)
+    annotations = manifest["metadata"].get("annotations")
+    display_name = annotations.get(f"{GROUP}/display-name") if isinstance(annotations, dict) else None
+    return {
+        "name": name,
+        "version": version,
+        "id": identifier,
+        "location": path if is_folder else f"{root}/{identifier}",
+        "iso": "" if is_folder else path,
+        "display_name": display_name or name,
+        "manifest": manifest,
+    }
+
+
+def known() -> list[dict[str, typing.Any]]:
+    """Every Solution of this host, by id; all that is wrong is told at once.
+
+    CLI Example::
+
+        salt-call metalk8s_solutions.known
+    """
+    found: dict[str, dict[str, typing.Any]] = {}
+    problems = []
+    for path in dict.fromkeys(_configuration().get("archives") or []):
+        try:
+            solution = info(path)
+        except CommandExecutionError as error:
+            problems.append(str(error))
+            continue
+        other = found.setdefault(solution["id"], solution)
+        if other is not solution:
+            problems.append(f"archive {path}: is {solution['id']}, as is {other['iso'] or other['location']}")
+    if problems:
+        raise CommandExecutionError("; ".join(problems))
+    return [found[identifier] for identifier in sorted(found)]
+
+
+def registry(location: str, identifier: str) -> str:
+    """The configuration of nginx for the images of a Solution that is in its place.
+
+    CLI Example::
+
+        salt-call metalk8s_solutions.registry /srv/scality/my-app-1.0.0 my-app-1.0.0
+    """
+    path = pathlib.Path(location) / REGISTRY_CONFIG
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_REGISTRY_CONFIG + 1)
+        if len(content) > _MAX_REGISTRY_CONFIG:
+            raise ValueError(f"has more than {_MAX_REGISTRY_CONFIG} bytes")
+        text: str = __salt__["metalk8s_registry.render"](content.decode(), identifier, f"{location}/images")
+    except (OSError, ValueError) as error:
+        raise CommandExecutionError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    except CommandExecutionError as error:
+        raise CommandExecutionError("; ".join(f"{path}: {problem}" for problem in str(error).split("; "))) from error
+    return text
+
+
+def judge(folder: str) -> str:
+    """Whether the content of a Solution, wherever it is mounted, could be served; all that is wrong at once.
+
+    Returns:
+        its name and its version.
+
+    CLI Example::
+
+        salt-call --local metalk8s_solutions.judge /mnt/solution
+    """
+    solution = info(folder)
+    problems = []
+    if not (pathlib.Path(folder) / "images").is_dir():
+        problems.append(f"{folder}: it holds no images/")
+    try:
+        registry(folder, solution["id"])
+    except CommandExecutionError as error:
+        problems += str(error).split("; ")
+    annotations = solution["manifest"]["metadata"].get("annotations") or {}
+    if _REQUIRED_BLOBS in annotations:
+        problems.append(f"{folder}: it is a thin Solution, which cannot be imported yet; build it without --base")
+    if problems:
+        raise CommandExecutionError("\n".join(problems))
+    return f"{solution['name']} {solution['version']}"
+
+
+def check() -> str:
+    """Hold solutions.yaml against this host; all that is wrong at once.
+
+    CLI Example::
+
+        salt-call --local metalk8s_solutions.check
+    """
+    try:
+        found = known()
+    except CommandExecutionError as error:
+        raise CommandExecutionError("\n".join(str(error).split("; "))) from error
+    return ", ".join(solution["id"] for solution in found) or "none"
+
+
+def create(file: str) -> None:
+    """Write a file like solutions.yaml that names nothing, unless there is one.
+
+    CLI Example::
+
+        salt-call --local metalk8s_solutions.create /etc/metalk8s/solutions.yaml
+    """
+    path = pathlib.Path(file)
+    if not path.exists():
+        path.write_text(_EMPTY)
+
+
+def remove(file: str, path: str) -> str:
+    """Name one archive less in a file like solutions.yaml, also one that is not there any more.
+
+    Returns:
+        where it is mounted and its path, if it is an ISO that is mounted; else an empty text.
+
+    CLI Example::
+
+        salt-call --local metalk8s_solutions.remove /etc/metalk8s/solutions.yaml /root/my-app-1.0.0.iso
+    """
+    _refuse_active(path)
+    __salt__["metalk8s_bootstrap.drop_archive"](file, path)
+    # Of an ISO that cannot be read any more, only the table of mounts knows what it was.
+    table = __salt__["mount.fstab"]()
+    return next((f"{place} {path}" for place, row in sorted(table.items()) if row.get("device") == path), "")
+
+
+def _refuse_active(path: str) -> None:
+    try:
+        solution = info(path)
+    except CommandExecutionError:
+        return
+    active = (_configuration().get("active") or {}).get(solution["name"])
+    if active in (solution["version"], "latest"):
+        raise CommandExecutionError(
+            f"archive {path}: {solution['name']} is active in version {active}; "
+            f"first: solutions.sh deactivate --name {solution['name']}"
+        )
+
+
+def _configuration() -> Mapping[str, typing.Any]:
+    found: Mapping[str, typing.Any] = __pillar__.get("metalk8s", {}).get("solutions", {}).get("config", {})
+    return found
+
+
+def _manifest(text: str) -> dict[str, typing.Any]:
+    """The manifest, with every scalar as it is written; YAML would read the version 1.10 as 1.1."""
+    try:
+        # What a few lines of them stand for fills any memory once it is written out.
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ValueError("has aliases")
+        manifest = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - it makes texts, lists and mappings only
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"is not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(manifest, dict):
+        raise ValueError("is not a mapping")
+    for key, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
+        if manifest.get(key) != wanted:
+            raise ValueError(f"has no {key}: {wanted}")
+    for key in ("metadata", "spec"):
+        if not isinstance(manifest.get(key), dict):
+            raise ValueError(f"has no mapping {key}")
+    return manifest
+
+
+def _identity(manifest: Mapping[str, typing.Any]) -> tuple[str, str]:
+    name, version = str(manifest["metadata"].get("name", "")), str(manifest["spec"].get("version", ""))
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"has the name {name[:80]!r}, which is not one of RFC 1123")
+    if name.startswith(_RESERVED):
+        raise ValueError(f"has the name {name[:80]}; names that begin with {_RESERVED} are those of MetalK8s itself")
+    if not _VERSION.fullmatch(version):
+        raise ValueError(f"has the version {version[:80]!r}, which is not one of numbers and small letters")
+    if len(f"{name}-{version}") > _MAX_ID:
+        raise ValueError(f"has a name and a version of more than {_MAX_ID} characters together")
+    return name, version

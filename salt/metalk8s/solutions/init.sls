@@ -1,0 +1,3 @@
+#!yaml
+include:
+  - metalk8s.solutions.available
