@@ -233,7 +233,7 @@ ask() {
     return "$code"
 }
 
-# check_configuration [FILE [SOLUTIONS]]: all that is wrong with bootstrap.yaml, or FILE, and the archives it names.
+# check_configuration [FILE]: all that is wrong with bootstrap.yaml, or FILE, and the archives it names.
 check_configuration() {
     local minion
     # The name of the node is in the file that is to be judged.

@@ -182,30 +182,22 @@ judge_archive() {
 
 # The configuration as it will be, in a file of its own until all of it is found good.
 change_configuration() {
-    local path removed configuration=$WORK_DIR/solutions.yaml
+    local answer configuration=$WORK_DIR/solutions.yaml
     [ ! -e "$SOLUTIONS_CONFIG" ] || cp -- "$SOLUTIONS_CONFIG" "$configuration"
-    # Named, as the functions below ask what is active.
-    configure_salt "$(minion)" '' "$configuration"
-    ask metalk8s_solutions.create "$configuration"
-    for path in "${ARCHIVES[@]}"; do
-        if [ "$COMMAND" = import ]; then
-            ask metalk8s_bootstrap.add_archive "$configuration" "$path" || return 1
-        else
-            removed=$(ask metalk8s_solutions.remove "$configuration" "$path") || fail "$removed"
-            printf '%s\n' "$removed" >>"$WORK_DIR/unmounted"
-        fi
-    done
-    check_configuration '' "$configuration"
-    printf '= '
-    ask metalk8s_solutions.check
-}
-
-# The name of this host's minion, whose pillar holds the Solutions.
-minion() {
-    local name
-    configure_salt unknown
-    name=$(ask metalk8s_bootstrap.minion) || fail "$name"
-    printf '%s\n' "$name"
+    configure_salt unknown '' "$configuration"
+    # The Solutions are in the pillar of this minion alone.
+    answer=$(ask metalk8s_bootstrap.minion) || fail "$answer"
+    printf '%s\n' "$answer" >"$WORK_DIR/minion"
+    configure_salt "$answer" '' "$configuration"
+    if [ "$COMMAND" = import ]; then
+        ask metalk8s_solutions.add "$configuration" "${ARCHIVES[@]}"
+    else
+        [ -e "$configuration" ] || fail "$SOLUTIONS_CONFIG: is not there: no Solution was imported"
+        answer=$(ask metalk8s_solutions.remove "$configuration" "${ARCHIVES[@]}") || fail "$answer"
+        printf '%s\n' "$answer" >"$WORK_DIR/unmounted"
+    fi
+    answer=$(ask metalk8s_solutions.check) || fail "$answer"
+    printf '= Solutions: %s\n' "$answer"
 }
 
 keep_configuration() {
@@ -215,7 +207,7 @@ keep_configuration() {
 }
 
 serve() {
-    configure_salt "$(minion)"
+    configure_salt "$(cat "$WORK_DIR/minion")"
     apply sls metalk8s.solutions.available
 }
 

@@ -148,33 +148,36 @@ def check() -> str:
     return ", ".join(solution["id"] for solution in found) or "none"
 
 
-def create(file: str) -> None:
-    """Write a file like solutions.yaml that names nothing, unless there is one.
+def add(file: str, *paths: str) -> None:
+    """Name more archives in a file like solutions.yaml, which is made if there is none; one that is there is left.
 
     CLI Example::
 
-        salt-call --local metalk8s_solutions.create /etc/metalk8s/solutions.yaml
+        salt-call --local metalk8s_solutions.add /etc/metalk8s/solutions.yaml /root/my-app-1.0.0.iso
     """
     path = pathlib.Path(file)
     if not path.exists():
         path.write_text(_EMPTY)
+    for each in paths:
+        __salt__["metalk8s_bootstrap.add_archive"](file, each)
 
 
-def remove(file: str, path: str) -> str:
-    """Name one archive less in a file like solutions.yaml, also one that is not there any more.
+def remove(file: str, *paths: str) -> str:
+    """Name some archives less in a file like solutions.yaml, also of those that are not there any more.
 
     Returns:
-        where it is mounted and its path, if it is an ISO that is mounted; else an empty text.
+        of each ISO that is mounted, where that is and its path, on a line.
 
     CLI Example::
 
         salt-call --local metalk8s_solutions.remove /etc/metalk8s/solutions.yaml /root/my-app-1.0.0.iso
     """
-    _refuse_active(path)
-    __salt__["metalk8s_bootstrap.drop_archive"](file, path)
+    for path in paths:
+        _refuse_active(path)
+        __salt__["metalk8s_bootstrap.drop_archive"](file, path)
     # Of an ISO that cannot be read any more, only the table of mounts knows what it was.
     table = __salt__["mount.fstab"]()
-    return next((f"{place} {path}" for place, row in sorted(table.items()) if row.get("device") == path), "")
+    return "\n".join(f"{place} {row['device']}" for place, row in sorted(table.items()) if row.get("device") in paths)
 
 
 def _refuse_active(path: str) -> None:

@@ -16,7 +16,7 @@ from tests.end_to_end import conftest
 from tests.support import keys, machine, node_medium
 
 pytestmark = [
-    pytest.mark.tools("containerd", "docker", "dockerd", "dpkg-deb", "gpg", "ip", "mmdebstrap", "runc"),
+    pytest.mark.tools("bsdtar", "containerd", "docker", "dockerd", "dpkg-deb", "gpg", "ip", "mmdebstrap", "runc"),
     pytest.mark.root,
     pytest.mark.network,
 ]
@@ -26,6 +26,8 @@ SECOND = version.Version("2", "6", "0", "-dev")
 MEDIUM = f"/srv/scality/metalk8s-{FIRST}"
 NEXT = f"/srv/scality/metalk8s-{SECOND}"
 TAMPERED = "/srv/tampered"
+SOLUTION = "/srv/solution"
+TAMPERED_SOLUTION = "/srv/tampered-solution"
 KEY = "/srv/keys/public.asc"
 LOG = "/var/log/metalk8s/bootstrap.log"
 REGISTRY = "metalk8s-registry-from-config.invalid"
@@ -63,8 +65,27 @@ def media(first: conftest.Checkout) -> Iterator[dict[str, pathlib.Path]]:
     changed.unlink()
     changed.write_bytes(content)
     changed.chmod(0o444)
+    found |= _solutions(first, directory)
     yield found
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def _solutions(first: conftest.Checkout, directory: pathlib.Path) -> dict[str, pathlib.Path]:
+    """The example Solution as its author builds it, unpacked, and what somebody made of it."""
+    done = first.run(".venv/bin/buildchain", "solution", "build", "examples/solution/1.0.0")
+    assert done.returncode == 0, done.stdout
+    (image,) = (first.root / "examples/solution/1.0.0/_build").glob("*.iso")
+    found = {place: directory / place.replace("/", "-") for place in (SOLUTION, TAMPERED_SOLUTION)}
+    for folder in found.values():
+        folder.mkdir()
+        subprocess.run(["bsdtar", "-xpf", image, "-C", folder], check=True)
+        folder.chmod(0o755)
+    changed = found[TAMPERED_SOLUTION] / "operator/deploy/role.yaml"
+    content = changed.read_bytes()
+    changed.unlink()
+    changed.write_bytes(content.replace(b"get", b"put"))
+    changed.chmod(0o444)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +316,7 @@ def test_everything_is_there_again_after_a_reboot(node: Runs, media: dict[str, p
 
 
 def test_misuse_is_told(node: Runs) -> None:
-    for script in ("bootstrap.sh", "iso-manager.sh"):
+    for script in ("bootstrap.sh", "iso-manager.sh", "solutions.sh"):
         assert node.host.run(f"{MEDIUM}/{script}", "--help").startswith(f"usage: {script} ")
         for arguments in (["--nonsense"], ["--log-file"]):
             done = node.host.attempt(f"{MEDIUM}/{script}", *arguments)
@@ -332,3 +353,32 @@ def test_another_version_is_served_beside_the_first_and_goes_again(node: Runs, m
     own = host.attempt(manager, "--remove", MEDIUM)
     assert own.returncode == 1
     assert host.run("cat", "/etc/metalk8s/bootstrap.yaml") == before
+
+
+def test_a_solution_is_imported_and_its_operator_can_be_pulled_until_it_is_unimported(node: Runs) -> None:
+    host, script = node.host, f"{MEDIUM}/solutions.sh"
+    refused = host.attempt(script, "import", "--archive", TAMPERED_SOLUTION)
+    assert refused.returncode == 1, refused.stdout
+    assert "operator/deploy/role.yaml: its content is not that of SHA256SUM" in refused.stdout
+    assert host.attempt("test", "-e", "/etc/metalk8s/solutions.yaml").returncode != 0
+
+    imported = host.attempt(script, "import", "--archive", SOLUTION)
+    assert imported.returncode == 0, imported.stdout
+    assert "  Solutions: example-solution-1.0.0-dev\n" in imported.stdout
+    assert f"archives:\n  - {SOLUTION}\n" in host.run("cat", "/etc/metalk8s/solutions.yaml")
+    images = sorted(host.run("sh", "-c", f"cd {SOLUTION}/images && ls -d */*").split())
+    assert [image for image in images if "operator/" in image]
+    pull = ["ctr", "--namespace=pulled", "images", "pull", "--hosts-dir=/etc/containerd/certs.d"]
+    names = [f"{REGISTRY}/example-solution-1.0.0-dev/{image.replace('/', ':')}" for image in images]
+    for name in names:
+        assert "done" in host.run(*pull, name)
+
+    activated = host.attempt(script, "activate", "--name", "example-solution")
+    assert activated.returncode == 1
+    assert "there is no cluster: /etc/kubernetes/admin.conf is not there." in activated.stdout
+
+    removed = host.attempt(script, "unimport", "--archive", SOLUTION)
+    assert removed.returncode == 0, removed.stdout
+    assert "  Solutions: none\n" in removed.stdout
+    assert host.attempt(*pull, names[0]).returncode != 0
+    assert "archives: []\n" in host.run("cat", "/etc/metalk8s/solutions.yaml")
