@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 from buildchain import command, deb, lock, oci, registry, salt, signing, store, tree
-from tests.support import containerd, images, keys, node, salt_tree, states
+from tests.support import containerd, images, keys, node, salt_tree, solutions, states
 
 pytestmark = [
     pytest.mark.tools("containerd", "ctr", "dpkg-deb", "gpg", "mmdebstrap", "nsenter", "runc", "unshare", node.PYTHON),
@@ -39,6 +39,12 @@ ca: {{minion: bootstrap}}
 archives: [/srv/medium]
 proxies: {{http: "http://me:a%40b@proxy:3128", no_proxy: [localhost]}}
 """
+SOLUTIONS = """\
+apiVersion: solutions.metalk8s.scality.com/v1alpha1
+kind: SolutionsConfiguration
+archives: [/srv/my-app-1, /srv/my-app-2]
+active: {my-app: 1.1.0}
+"""
 ROLES = ("metalk8s.roles.node", "metalk8s.roles.bootstrap")
 APPLIED = "metalk8s.roles.node,metalk8s.container-engine.containerd.imported,metalk8s.repo.server"
 """All but what waits for a service to answer: in a chroot systemd starts none. tests/end_to_end/test_node.py does."""
@@ -56,6 +62,11 @@ KEYWORDS = {
         *("subjectKeyIdentifier", "authorityKeyIdentifier"),
     },
 }
+_IMAGES_OF_SOLUTIONS = tuple(
+    f"my-app-{version}/{image}"
+    for version in ("1.0.0", "1.1.0")
+    for image in ("base-server:1.2", "my-app-operator:1.0.0")
+)
 EPOCH = 1_700_000_000
 
 
@@ -74,6 +85,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     medium = _medium(directory)
     with containerd.containerd() as ctr, node.node(medium, ctr.directory, states.ENVIRONMENT) as host:
         (host.root / "etc/metalk8s/bootstrap.yaml").write_text(BOOTSTRAP)
+        (host.root / "etc/metalk8s/solutions.yaml").write_text(SOLUTIONS)
+        _solutions(host.root)
         # A dnf and an rpm that know no package: enough for Salt to load what it does on that family.
         for program in ("dnf", "rpm"):
             path = host.root / "usr/local/bin" / program
@@ -108,6 +121,14 @@ def applied(site: Site) -> Site:
     assert failures(done) == []
     assert len(changed(done)) > 12
     return site
+
+
+def _solutions(root: pathlib.Path) -> None:
+    """Two versions of a Solution, unpacked where they are listed."""
+    for place, version in (("srv/my-app-1", b"1.0.0"), ("srv/my-app-2", b"1.1.0")):
+        files = solutions.good()
+        files["manifest.yaml"] = files["manifest.yaml"].replace(b"version: 1.0.0", b"version: " + version)
+        solutions.stage(files, root / place)
 
 
 def failures(done: object) -> list[str]:
@@ -155,6 +176,13 @@ def test_top_file_and_pillar_give_the_bootstrap_node_its_roles(report: dict[str,
     assert report["top"] == {states.ENVIRONMENT: ["metalk8s.roles.node", "metalk8s.roles.bootstrap"]}
     assert report["pillar"]["metalk8s"]["repo"] == {"local_mode": True}
     assert report["pillar"]["mine_functions"].keys() == {"control_plane_ip", "repositories_authority"}
+
+
+def test_the_pillar_holds_the_solutions_of_the_bootstrap_node(report: dict[str, typing.Any]) -> None:
+    found = report["pillar"]["metalk8s"]["solutions"]
+    rows = [(row["id"], row["mountpoint"], row["active"]) for row in found["available"]["my-app"]]
+    assert rows == [("my-app-1.0.0", "/srv/my-app-1", False), ("my-app-1.1.0", "/srv/my-app-2", True)]
+    assert found["config"]["archives"] == ["/srv/my-app-1", "/srv/my-app-2"]
 
 
 def test_a_second_run_changes_nothing(applied: Site) -> None:
@@ -223,6 +251,10 @@ def test_a_node_installs_and_pulls_from_the_bootstrap_node(applied: Site) -> Non
             name = f"metalk8s-registry-from-config.invalid/{states.ENVIRONMENT}/pause:3.6"
             pull = ["ctr", "--namespace=pulled", "images", "pull", "--hosts-dir=/etc/containerd/certs.d", name]
             assert "done" in host.run(*pull)
+            for place in _IMAGES_OF_SOLUTIONS:
+                name = f"metalk8s-registry-from-config.invalid/{place}"
+                fetch = ["ctr", "--namespace=pulled", "content", "fetch", "--hosts-dir=/etc/containerd/certs.d", name]
+                assert "done" in host.run(*fetch)
         finally:
             server.terminate()
             server.wait(20)
