@@ -7,9 +7,10 @@ http(s) source of the host whose InRelease names the archive's origin and suite.
 import dataclasses
 import pathlib
 import re
-from collections.abc import Iterator
+import urllib.parse
+from collections.abc import Iterator, Mapping
 
-from buildchain import errors, fetch, manifest, urls
+from buildchain import errors, fetch, lock, manifest, store, urls
 
 APT_DIRECTORY = pathlib.Path("/etc/apt")
 MAX_INRELEASE_BYTES = 4 << 20
@@ -73,6 +74,20 @@ class Mirrors:
         why = f"none of this host's {len(candidates)} apt sources offers {archive.origin} {archive.suite}"
         hint = f"Set {_variable(archive)} in .env to a mirror's base URL, the folder that holds dists/{archive.suite}/."
         raise errors.BuildchainError(f"archive {archive.name}", why, hint)
+
+
+def package_url(found: Mirrors, archives: Mapping[str, manifest.Archive], package: lock.Package) -> str:
+    """Where a package stands on the mirror of its archive."""
+    return f"{found.url(archives[package.archive])}/{urllib.parse.quote(package.path)}"
+
+
+def request(
+    found: Mirrors, archives: Mapping[str, manifest.Archive], package: lock.Package, held: store.Store
+) -> fetch.Request:
+    """What asks for a package; with the package held, or offline, no mirror is looked for."""
+    is_asked_for = not (found.options.is_offline or held.has(package.content))
+    urls_of_it = (package_url(found, archives, package),) if is_asked_for else ()
+    return fetch.Request(package.key, package.content, urls_of_it)
 
 
 def _unnamed(archive: manifest.Archive) -> errors.BuildchainError:

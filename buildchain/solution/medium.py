@@ -5,10 +5,9 @@ import pathlib
 import stat
 from collections.abc import Callable, Iterator
 
-from buildchain import atomic, digest, errors, iso, lock, product, signing, stage, store, tree
+from buildchain import atomic, digest, errors, iso, lock, product, registry, signing, stage, store, tree
 from buildchain.solution import context, inputs, kinds, manifest, project, thin
 
-REGISTRY_CONFIG = "registry-config.inc.j2"
 BUILD_HOST = "reproducible"
 """A real host's name would make two builds differ."""
 MAX_OPERATOR_FILE = 4 << 20
@@ -47,9 +46,9 @@ def build(here: context.Context, report: Report, base: pathlib.Path | None = Non
     images = tree.merge(*parts)
     thinned = thin.leave_out(images, base)
     epoch = here.epoch(given.locked)
-    registry = tree.File(REGISTRY_CONFIG, here.store.add_bytes(registry_config(images, here.store)))
     described = tree.File(manifest.FILE_NAME, here.store.add_bytes(manifest.dump(describe(here, epoch, thinned))))
-    contents = tree.merge(thinned.contents, tree.build([registry, described, *_operator(wanted.root, here.store)]))
+    own = tree.build([described, *_operator(wanted.root, here.store)])
+    contents = tree.merge(thinned.contents, registry.template(images, here.store), own)
     return _write(here, given.locked, contents, thinned.size, report)
 
 
@@ -78,25 +77,6 @@ def describe(here: context.Context, epoch: int, thinned: "thin.Thinned") -> mani
         labels=wanted.labels,
         api_groups=wanted.api_groups,
     )
-
-
-def registry_config(images: tree.Tree, source: store.Store) -> bytes:
-    """The nginx configuration of the images, as a template: Salt fills in the repository and its root.
-
-    Raises:
-        TreeError: a registry could not serve all of it.
-    """
-    import static_container_registry  # not for commands that build nothing
-
-    files = {file.path: file.content for file in images.below("images").files()}
-    sizes = {path: content.size for path, content in files.items()}
-    listing = static_container_registry.read(sizes, lambda path: source.read(files[path].digest))
-    if listing.skipped:
-        lines = [f"  images/{remark.path}: {remark.reason}" for remark in listing.skipped]
-        why = "\n".join(["the registry cannot serve all of it", *lines])
-        raise errors.TreeError("images", why, f"Mend these images in {project.FILE_NAME}.")
-    options = static_container_registry.Options("{{ registry_root }}", "{{ repository }}", has_constants=False)
-    return static_container_registry.render(listing, options).encode()
 
 
 def _operator(root: pathlib.Path, into: store.Store) -> Iterator[tree.Entry]:

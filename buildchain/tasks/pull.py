@@ -3,7 +3,6 @@
 import contextlib
 import sys
 import typing
-import urllib.parse
 from collections.abc import Iterator, Sequence
 
 from buildchain import digest, fetch, lock, mirrors, registry_client, settings
@@ -74,13 +73,11 @@ def _check_space(here: context.Context, plan: fetch.Plan) -> None:
 
 def url(here: context.Context, found: mirrors.Mirrors, package: lock.Package) -> str:
     """Where a package stands on the mirror of its archive."""
-    return f"{found.url(here.manifest.archives[package.archive])}/{urllib.parse.quote(package.path)}"
+    return mirrors.package_url(found, here.manifest.archives, package)
 
 
 def _request(here: context.Context, found: mirrors.Mirrors, package: lock.Package) -> fetch.Request:
-    is_asked_for = not (here.settings.is_offline or here.store.has(package.content))
-    urls = (url(here, found, package),) if is_asked_for else ()
-    return fetch.Request(package.key, package.content, urls)
+    return mirrors.request(found, here.manifest.archives, package, here.store)
 
 
 def _pull(here: context.Context) -> dict[str, typing.Any]:
