@@ -12,7 +12,7 @@ from buildchain import fetch
 from buildchain.registry_client._access import Access
 from buildchain.registry_client._client import Client
 from buildchain.registry_client._credentials import Credential, Keyring
-from buildchain.registry_client._resolve import Folder, folders, request, resolve
+from buildchain.registry_client._resolve import Folder, folders, request, resolve, resolve_all
 from buildchain.registry_client._sites import Endpoint, Site, Sites, load_sites
 from buildchain.registry_client._work import requests
 
@@ -31,6 +31,7 @@ __all__ = [
     "request",
     "requests",
     "resolve",
+    "resolve_all",
 ]
 
 

@@ -1,8 +1,9 @@
 """From a tag to digests: everything an image is made of, as the lock records it."""
 
 import collections
+import concurrent.futures
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from buildchain import digest, errors, lock, manifest, store
 from buildchain.registry_client import _client, _documents
@@ -162,6 +163,43 @@ class _Resolution:
         found = self._keep_reference(reference)
         if found.document.subject != subject or found.document.is_index:
             raise _documents.UnfitError(f"lists {reference.content.digest} as its referrer, which does not refer to it")
+
+
+def resolve_all(
+    images: Mapping[lock.ImageRequest, str],
+    kept: Mapping[lock.ImageRequest, lock.Image],
+    client: _client.Client,
+    held: store.Store,
+    *,
+    jobs: int,
+) -> tuple[lock.Image, ...]:
+    """Ask the registries, for all images at once.
+
+    Arguments:
+        images: what is wanted, each with the digest that the intent pins it to, or "".
+        kept:   what shall not move.
+
+    Raises:
+        BuildchainError: with every image that cannot be resolved.
+    """
+
+    def one(wanted: lock.ImageRequest) -> lock.Image | errors.BuildchainError:
+        try:
+            return kept.get(wanted) or resolve(wanted, images[wanted], client, held)
+        except errors.BuildchainError as error:
+            return error
+
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        found = list(pool.map(one, sorted(images)))
+    failures = [each for each in found if isinstance(each, errors.BuildchainError)]
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        lines = [f"  {error.what}: {error.why}" for error in failures]
+        hints = dict.fromkeys(line for error in failures for line in error.hint.splitlines())
+        why = "\n".join([f"{len(failures)} of {len(found)} images cannot be resolved", *lines])
+        raise errors.BuildchainError("images", why, "\n".join(hints))
+    return tuple(each for each in found if isinstance(each, lock.Image))
 
 
 def _blobs(documents: Iterable[_documents.Document]) -> tuple[lock.Blob, ...]:

@@ -6,7 +6,7 @@ import functools
 import pathlib
 from collections.abc import Mapping
 
-from buildchain import errors, fetch, lock, settings, signing, source, store
+from buildchain import errors, fetch, lock, manifest, registry_client, settings, signing, source, store
 from buildchain.solution import project, shipped
 
 
@@ -44,12 +44,32 @@ class Context:
         """The finished Solution."""
         return self.settings.build_root / f"{self.project.id}.iso"
 
-    @property
+    @functools.cached_property
+    def pulled_images(self) -> Mapping[lock.ImageRequest, str]:
+        """The images to pull, as the lock must hold them, each with the digest that the intent pins it to, or ""."""
+        platforms = (manifest.DEFAULT_PLATFORM,)
+        return {
+            lock.ImageRequest(each.name, each.origin, each.tag, platforms): each.digest
+            for each in self.project.images
+            if each.kind == "pull"
+        }
+
+    @functools.cached_property
+    def sites(self) -> registry_client.Sites:
+        """How registries are reached from here."""
+        return registry_client.load_sites(self.settings.registries)
+
+    @functools.cached_property
     def fetch_options(self) -> fetch.Options:
         """How to use the network."""
-        return fetch.Options(
+        options = fetch.Options(
             jobs=self.settings.pull_jobs, ca_bundle=self.settings.ca_bundle, is_offline=self.settings.is_offline
         )
+        sources = [each.source for each in self.pulled_images]
+        if not sources:
+            return options
+        access = registry_client.access(self.sites, sources, self.settings.credentials, options)
+        return dataclasses.replace(options, access=access)
 
     @property
     def signing_source(self) -> signing.Source:

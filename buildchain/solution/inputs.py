@@ -4,10 +4,9 @@ import contextlib
 import dataclasses
 import pathlib
 import sys
-import urllib.parse
 from collections.abc import Mapping, Sequence
 
-from buildchain import atomic, deb, errors, fetch, image, lock, mirrors
+from buildchain import atomic, deb, errors, fetch, image, lock, mirrors, registry_client
 from buildchain.image import recipe
 from buildchain.solution import context, project
 
@@ -40,10 +39,11 @@ def load_lock(here: context.Context, wanted: Sequence[lock.Request]) -> lock.Loc
     Raises:
         BuildchainError: there is none, or it does not cover the intent.
     """
-    if not wanted:
+    images = here.pulled_images
+    if not wanted and not images:
         return lock.Lock()
     loaded = lock.load(here.lock_path)
-    lock.check_covers(loaded, wanted, {name: archive.suite for name, archive in here.project.archives.items()})
+    lock.check_covers(loaded, wanted, {name: archive.suite for name, archive in here.project.archives.items()}, images)
     return loaded
 
 
@@ -51,7 +51,7 @@ def write_lock(here: context.Context) -> list[str]:
     """Choose all versions anew and write the lock; returns what it changes.
 
     Raises:
-        ResolveError: no set of versions satisfies the intent.
+        ResolveError: no set of versions satisfies the intent, or a registry has no such image.
         BuildchainError: offline, or a mirror is missing.
     """
     if here.settings.is_offline:
@@ -61,32 +61,35 @@ def write_lock(here: context.Context) -> list[str]:
         old = lock.load(here.lock_path)
     except errors.BuildchainError:
         old = lock.Lock()
-    found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
-    new = deb.resolve_all(
-        requests(here.project, chains(here.project)),
-        {name: deb.Source(archive, found.url(archive)) for name, archive in here.project.archives.items()},
-        ca_bundle=here.settings.ca_bundle,
-        packages=here.store,
-    )
+    client = registry_client.Client(here.sites, here.fetch_options)
+    images = registry_client.resolve_all(here.pulled_images, {}, client, here.store, jobs=here.settings.pull_jobs)
+    new = dataclasses.replace(_resolve_packages(here), images=images)
     lock.check_not_older(old, new)
     atomic.write(here.lock_path, lock.dump(new))
     return lock.changes(old, new)
 
 
-def pull(here: context.Context, locked: lock.Lock) -> fetch.Pulled:
-    """Bring every locked package into the store; with everything held, no mirror is asked for."""
+def _resolve_packages(here: context.Context) -> lock.Lock:
+    wanted = requests(here.project, chains(here.project))
+    if not wanted:
+        return lock.Lock()
     found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
-    wanted = [_request(here, found, package) for package in locked.packages()]
+    return deb.resolve_all(
+        wanted,
+        {name: deb.Source(archive, found.url(archive)) for name, archive in here.project.archives.items()},
+        ca_bundle=here.settings.ca_bundle,
+        packages=here.store,
+    )
+
+
+def pull(here: context.Context, locked: lock.Lock) -> fetch.Pulled:
+    """Bring all that is locked into the store; with everything held, no mirror and no registry is asked for."""
+    found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
+    wanted = [mirrors.request(found, here.project.archives, package, here.store) for package in locked.packages()]
+    wanted += [request for each in locked.images for request in registry_client.requests(each, here.sites)]
     fetch.check_space(fetch.plan(wanted, here.store), 0, here.store.root)
     with contextlib.closing(fetch.progress_on(sys.__stderr__ or sys.stderr)) as progress:
         return fetch.pull(wanted, here.store, here.fetch_options, progress)
-
-
-def _request(here: context.Context, found: mirrors.Mirrors, package: lock.Package) -> fetch.Request:
-    if here.settings.is_offline or here.store.has(package.content):
-        return fetch.Request(package.key, package.content, ())
-    url = f"{found.url(here.project.archives[package.archive])}/{urllib.parse.quote(package.path)}"
-    return fetch.Request(package.key, package.content, (url,))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

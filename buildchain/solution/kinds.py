@@ -1,6 +1,6 @@
 """Where images come from: one row for each key that an image of `solution.yaml` may have.
 
-A further kind (pulled by digest, built from a Dockerfile) is one more row here, one more key in
+A further kind (built from a Dockerfile) is one more row here, one more key in
 `solution.schema.json` and one more word in `project.KINDS`.
 """
 
@@ -10,7 +10,7 @@ import json
 import pathlib
 from collections.abc import Callable, Mapping
 
-from buildchain import atomic, image, tree
+from buildchain import atomic, image, oci, tree
 from buildchain.image import scripts
 from buildchain.rootfs import exclusions
 from buildchain.solution import archive, inputs, project, shipped
@@ -97,7 +97,16 @@ def _build_archive(given: inputs.Inputs, spec: project.ImageSpec) -> tree.Tree:
     return archive.take(given.here.project.root / spec.origin, spec, given.here.store)
 
 
+def _identify_pulled(given: inputs.Inputs, spec: project.ImageSpec) -> str:
+    return " ".join(str(content.digest) for content in given.locked.image(spec.name).contents())
+
+
+def _build_pulled(given: inputs.Inputs, spec: project.ImageSpec) -> tree.Tree:
+    return oci.pulled(given.locked.image(spec.name), given.here.store)
+
+
 KINDS: Mapping[str, Kind] = {
     "recipe": Kind(_identify_recipe, _build_recipe),
     "archive": Kind(_identify_archive, _build_archive),
+    "pull": Kind(_identify_pulled, _build_pulled),
 }

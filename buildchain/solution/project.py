@@ -12,7 +12,7 @@ LOCK_NAME = "solution.lock.json"
 SCHEMA = "solution.schema.json"
 DEPLOY = "operator/deploy"
 
-KINDS = ("recipe", "archive")
+KINDS = ("recipe", "archive", "pull")
 """Where an image may come from; each is a key of `solution.yaml` and a row of `kinds.KINDS`."""
 
 
@@ -139,5 +139,7 @@ def _problems_of_image(
         yield ("archive",), f"no file {row['archive']}"
     elif kinds == ["recipe"] and not has_archives:
         yield ("recipe",), "needs `archives` to take packages from"
-    if kinds != ["archive"]:
-        yield from (((key,), "is only for an `archive`") for key in ("reference", "digest") if key in row)
+    if kinds != ["archive"] and "reference" in row:
+        yield ("reference",), "is only for an `archive`"
+    if kinds == ["recipe"] and "digest" in row:
+        yield ("digest",), "is only for an `archive` or a `pull`"

@@ -1,6 +1,5 @@
 """Tasks about the lock: choose versions, and tell what has moved since."""
 
-import concurrent.futures
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
@@ -140,26 +139,8 @@ def _rpms_wanted(here: context.Context) -> list[rpm.Wanted]:
 
 
 def _resolve_images(here: context.Context, kept: Mapping[lock.ImageRequest, lock.Image]) -> tuple[lock.Image, ...]:
-    """Ask the registries, for all images at once."""
     client = registry_client.Client(here.sites, here.fetch_options)
-
-    def one(wanted: lock.ImageRequest) -> lock.Image | errors.BuildchainError:
-        try:
-            return kept.get(wanted) or registry_client.resolve(wanted, here.pulled_images[wanted], client, here.store)
-        except errors.BuildchainError as error:
-            return error
-
-    with concurrent.futures.ThreadPoolExecutor(here.settings.pull_jobs) as pool:
-        found = list(pool.map(one, sorted(here.pulled_images)))
-    failures = [each for each in found if isinstance(each, errors.BuildchainError)]
-    if len(failures) == 1:
-        raise failures[0]
-    if failures:
-        lines = [f"  {error.what}: {error.why}" for error in failures]
-        hints = dict.fromkeys(line for error in failures for line in error.hint.splitlines())
-        why = "\n".join([f"{len(failures)} of {len(found)} images cannot be resolved", *lines])
-        raise errors.BuildchainError("images", why, "\n".join(hints))
-    return tuple(each for each in found if isinstance(each, lock.Image))
+    return registry_client.resolve_all(here.pulled_images, kept, client, here.store, jobs=here.settings.pull_jobs)
 
 
 def _kept(here: context.Context, old: lock.Lock, names: Sequence[str]) -> list[lock.Package]:

@@ -205,9 +205,15 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: pathlib.Path) -> 
     ("old", "new", "problem"),
     [
         ("  image: my-app-operator", "  image: other", "operator.image: no image 'other'"),
-        ("{recipe: operator}", "{}", "needs one of recipe, archive"),
+        ("{recipe: operator}", "{}", "needs one of recipe, archive, pull"),
         ("{recipe: operator}", "{archive: a.tar}", "no file a.tar"),
-        ("{recipe: operator}", "{recipe: operator, digest: sha256:" + "0" * 64 + "}", "is only for an `archive`"),
+        (
+            "{recipe: operator}",
+            "{recipe: operator, digest: sha256:" + "0" * 64 + "}",
+            "is only for an `archive` or a `pull`",
+        ),
+        ("{recipe: operator}", "{pull: a.example/b, reference: c}", "is only for an `archive`"),
+        ("{recipe: operator}", "{pull: operator}", "images.my-app-operator.pull"),
         ("stable.asc]", "x.asc]", "no file keys/debian-archive-bookworm-x.asc"),
         ("name: my-app", "name: My_App", "is not a name of lower-case letters"),
         ("options: [--config]", "options: [config]", "is not an option"),
