@@ -1,6 +1,7 @@
 """What the scripts of the medium share, in the shell that runs it."""
 
 import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -93,3 +94,43 @@ def test_only_what_failed_by_itself_is_shown(tmp_path: pathlib.Path) -> None:
     assert "Run etcd" not in shown
     (tmp_path / "states").write_text("Rendering SLS failed\n")
     assert shell(tmp_path, f"show_failures {tmp_path}/states").stdout == "Rendering SLS failed\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("", "a command is needed"),
+        ("install", "unknown command install"),
+        ("import", "import needs --archive"),
+        ("import --archive", "--archive needs a value"),
+        ("import -a /a.iso --key /k --key /k", "--key is given twice"),
+        ("unimport -a /a.iso --insecure", "unimport takes no --insecure"),
+        ("activate --version 1.0.0", "activate needs --name"),
+        ("deactivate -n a -V 1.0.0", "deactivate takes no --version"),
+        ("create-env -n Prod", "--name Prod: is not of small letters"),
+        ("delete-env -n prod -N a_b", "--namespace a_b: is not of small letters"),
+        ("add-solution -n prod -s app", "add-solution needs --version"),
+        ("delete-solution -n prod", "delete-solution needs --solution"),
+        ("delete-solution -n prod -s app now", "unknown argument now"),
+    ],
+)
+def test_solutions_sh_tells_misuse(tmp_path: pathlib.Path, line: str, why: str) -> None:
+    done = solutions(tmp_path, *line.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"solutions.sh: {why}")
+
+
+def test_solutions_sh_has_help_for_every_command(tmp_path: pathlib.Path) -> None:
+    done = solutions(tmp_path, "--help")
+    assert done.returncode == 0
+    for command in ("import", "unimport", "activate", "deactivate", "create-env", "delete-env", "add-solution"):
+        assert f"\n  {command} " in done.stdout
+        assert solutions(tmp_path, command, "-h").stdout == done.stdout
+
+
+def solutions(tmp_path: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run solutions.sh on what is hardly a medium."""
+    for name in ("common.sh", "solutions.sh"):
+        shutil.copy(COMMON.with_name(name), tmp_path)
+    (tmp_path / "product.txt").write_text("NAME=MetalK8s\nVERSION=1.2.3\n")
+    return subprocess.run(["bash", tmp_path / "solutions.sh", *arguments], capture_output=True, text=True, check=False)
