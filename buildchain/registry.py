@@ -63,7 +63,7 @@ def template(images: tree.Tree, source: store.Store) -> tree.Tree:
     """
     import static_container_registry
 
-    listing = _listing(images.below("images"), source, "solution.yaml")
+    listing = _listing(images.below("images"), source, "the Solution")
     options = static_container_registry.Options(TEMPLATE_ROOT, TEMPLATE_PREFIX, has_constants=False)
     text = static_container_registry.render(listing, options)
     return tree.build([tree.File(TEMPLATE_PATH, source.add_bytes(text.encode()))])
