@@ -14,7 +14,17 @@ KEY = "signing-key.asc"
 MAX_VOLUME_ID = 32
 """ECMA-119 section 8.4.7."""
 
-SCRIPTS = ("bootstrap.sh.in", "common.sh", "iso-manager.sh", "solutions.sh", "verify.sh")
+SCRIPTS = (
+    "backup.sh",
+    "bootstrap.sh.in",
+    "common.sh",
+    "downgrade.sh.in",
+    "iso-manager.sh",
+    "restore.sh",
+    "upgrade.sh.in",
+    "solutions.sh",
+    "verify.sh",
+)
 """What of scripts/ ships in the root of the medium; an explicit list, so that no stray file ships."""
 
 _TEMPLATE_SUFFIX = ".in"

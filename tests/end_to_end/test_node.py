@@ -316,7 +316,16 @@ def test_everything_is_there_again_after_a_reboot(node: Runs, media: dict[str, p
 
 
 def test_misuse_is_told(node: Runs) -> None:
-    for script in ("bootstrap.sh", "iso-manager.sh", "solutions.sh"):
+    scripts = (
+        "backup.sh",
+        "bootstrap.sh",
+        "downgrade.sh",
+        "iso-manager.sh",
+        "restore.sh",
+        "solutions.sh",
+        "upgrade.sh",
+    )
+    for script in scripts:
         assert node.host.run(f"{MEDIUM}/{script}", "--help").startswith(f"usage: {script} ")
         for arguments in (["--nonsense"], ["--log-file"]):
             done = node.host.attempt(f"{MEDIUM}/{script}", *arguments)
@@ -382,3 +391,40 @@ def test_a_solution_is_imported_and_its_operator_can_be_pulled_until_it_is_unimp
     assert "  Solutions: none\n" in removed.stdout
     assert host.attempt(*pull, names[0]).returncode != 0
     assert "archives: []\n" in host.run("cat", "/etc/metalk8s/solutions.yaml")
+
+
+def test_a_backup_can_be_restored(node: Runs) -> None:
+    host = node.host
+    done = host.attempt(f"{MEDIUM}/backup.sh", "--backup-file", "/root/backup.tar.gz")
+    assert done.returncode == 0, done.stdout
+    assert host.run("stat", "--format=%a", "/root/backup.tar.gz") == "600\n"
+    restore = [f"{MEDIUM}/restore.sh", "--backup-file", "/root/backup.tar.gz"]
+    refused = host.attempt(*restore)
+    assert refused.returncode == 1
+    assert "/etc/metalk8s/bootstrap.yaml: is there already" in refused.stdout
+    host.run("mv", "/etc/metalk8s", "/root/before")
+    done = host.attempt(*restore, "--key", KEY)
+    assert done.returncode == 0, done.stdout
+    host.run("diff", "--recursive", "/root/before", "/etc/metalk8s")
+    assert "900\n" in host.run("stat", "--format=%g", "/etc/metalk8s/pki/etcd/peer/tls.key")
+
+
+def test_an_upgrade_goes_one_step_and_back(node: Runs) -> None:
+    host, destination = node.host, "--destination-version"
+    added = host.attempt(f"{MEDIUM}/iso-manager.sh", "--archive", NEXT)
+    assert added.returncode == 0, added.stdout
+    wrong = host.attempt(f"{NEXT}/upgrade.sh", destination, "2.8.0")
+    assert (wrong.returncode, "upgrades to 2.6.0-dev only" in wrong.stdout) == (1, True)
+    wrong = host.attempt(f"{MEDIUM}/downgrade.sh", destination, "2.3.0")
+    assert (wrong.returncode, "skips a minor version" in wrong.stdout) == (1, True)
+    tried = host.attempt(f"{NEXT}/upgrade.sh", destination, str(SECOND), "--dry-run")
+    assert tried.returncode == 0, tried.stdout
+    assert f"  from {FIRST} to {SECOND}\n" in tried.stdout
+    assert "would change: Configure the unit of etcd" in tried.stdout
+    assert f"/metalk8s-{FIRST}/etcd" in host.run("cat", "/etc/systemd/system/metalk8s-etcd.service")
+    for medium, script, release in ((NEXT, "upgrade.sh", SECOND), (NEXT, "downgrade.sh", FIRST)):
+        done = host.attempt(f"{medium}/{script}", destination, str(release))
+        assert done.returncode == 0, done.stdout
+        assert done.stdout.endswith(f"This node is at MetalK8s {release}.\n")
+        assert f"/metalk8s-{release}/etcd" in host.run("cat", "/etc/systemd/system/metalk8s-etcd.service")
+        assert host.run("systemctl", "is-active", "metalk8s-etcd", "metalk8s-repositories") == "active\nactive\n"

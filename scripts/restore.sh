@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Makes this host the bootstrap node that an archive of backup.sh was taken from.
+
+set -euo pipefail
+
+readonly PROGRAM=restore.sh
+BASE_DIR=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
+readonly BASE_DIR
+VERSION=$(sed -n 's/^VERSION=//p' "$BASE_DIR/product.txt")
+readonly VERSION
+
+# shellcheck source=scripts/common.sh
+. "$BASE_DIR/common.sh"
+
+usage() {
+    cat <<END
+usage: restore.sh --backup-file FILE [--apiserver-node-ip IP] [--key FILE] [-v | --verbose] [-l FILE | --log-file FILE]
+
+Put $CONFIG_DIR back from an archive of backup.sh, on a host that is no node yet. Then run bootstrap.sh, which makes it
+the bootstrap node with the same authorities: all that the archive's bootstrap.yaml names must be here.
+
+  --backup-file FILE   the archive
+  --apiserver-node-ip IP  a node of the control plane, whose etcd this host joins; refused, since this version does not
+                       run Kubernetes yet
+  --key FILE           the public key that the medium must be signed by; the archive's own is not believed before
+  -l, --log-file FILE  write the log there (default: $LOG_DIR/restore.log)
+  -v, --verbose        show the output of every step
+  -h, --help           show this text
+
+exit codes:
+  0  the configuration is back; what is to be run next is printed
+  1  a step failed; mend what it says and run this again
+  2  misuse
+END
+}
+
+BACKUP_FILE='' KEY=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --backup-file)
+            value_of "$@"
+            BACKUP_FILE=$2
+            shift
+            ;;
+        --apiserver-node-ip) misuse "$1: this version does not run Kubernetes yet; leave it out" ;;
+        --key)
+            value_of "$@"
+            KEY=$2
+            shift
+            ;;
+        -l | --log-file)
+            value_of "$@"
+            LOG_FILE=$2
+            shift
+            ;;
+        -v | --verbose) VERBOSE=yes ;;
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        *) misuse "unknown argument $1" ;;
+    esac
+    shift
+done
+[ -n "$BACKUP_FILE" ] || misuse '--backup-file is missing'
+
+# check_backup FILE: that it is ours, of this version, and writes nowhere else.
+check_backup() {
+    local members other made_by
+    members=$(tar --list --gzip --file "$1") || fail "$1: is not an archive that can be read."
+    other=$(grep -vE '^(backup\.txt|metalk8s(/.*)?)$' <<<"$members" || :)
+    [ -z "$other" ] || fail "$1: holds what no backup holds:" "$other"
+    grep -qx metalk8s/bootstrap.yaml <<<"$members" || fail "$1: holds no bootstrap.yaml."
+    made_by=$(tar --extract --gzip --to-stdout --file "$1" backup.txt | sed -n 's/^VERSION=//p')
+    [ "$made_by" = "$VERSION" ] ||
+        fail "$1: is of version $made_by, this medium of $VERSION. Run restore.sh of that version."
+    [ ! -e "$BOOTSTRAP_CONFIG" ] || fail "$BOOTSTRAP_CONFIG: is there already. Restore on a host that is no node yet."
+}
+
+# unpack_backup FILE: beside its place first; what is there already but the key of the medium is refused above.
+unpack_backup() {
+    local folder
+    mkdir -p -- "$(dirname -- "$CONFIG_DIR")"
+    folder=$(mktemp -d "$CONFIG_DIR.XXXXXX")
+    trap 'rm -rf -- "$folder"' EXIT
+    tar --extract --gzip --file "$1" --directory "$folder" --numeric-owner --same-permissions metalk8s
+    mkdir -p "$CONFIG_DIR"
+    cp --archive -- "$folder/metalk8s/." "$CONFIG_DIR/"
+}
+
+RETRY_HINT="Mend the cause and run $BASE_DIR/$PROGRAM again."
+start restore
+step 'Verify the medium' verify_medium "$BASE_DIR" "$KEY"
+step 'Check the archive' check_backup "$BACKUP_FILE"
+step 'Unpack it' unpack_backup "$BACKUP_FILE"
+printf 'The configuration is back. Now run: %s/bootstrap.sh%s\n' "$BASE_DIR" "${KEY:+ --key $KEY}"
