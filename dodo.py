@@ -30,7 +30,13 @@ from buildchain.tasks.quality import (
 from buildchain.tasks.reporter import Reporter
 from buildchain.tasks.salt import task_salt_tree
 from buildchain.tasks.tarball import task_tarball
-from buildchain.tasks.vagrant import task_vagrant_box
+from buildchain.tasks.vagrant import (
+    task__vagrant_snapshot,
+    task__vagrant_tree,
+    task_vagrant_box,
+    task_vagrant_restore,
+    task_vagrant_up,
+)
 from buildchain.tasks.verify import task_prune, task_store, task_verify
 from buildchain.tasks.wheels import task__build_environments
 

@@ -24,6 +24,24 @@ INIT = "/lib/systemd/systemd"
 STOP_SIGNAL = "SIGRTMIN+3"
 """What systemd takes as the order to halt (systemd(1)); docker's default would make it start anew."""
 
+CAPABILITIES = ("DAC_READ_SEARCH", "NET_ADMIN", "SYS_ADMIN", "SYS_NICE", "SYS_PTRACE")
+"""What a container of the box may beyond docker's own: for systemd's mounts and namespaces, containerd, the firewall.
+
+CAP_SYS_RESOURCE is not among it, so that a machine can be made where root itself lacks it.
+"""
+
+RUN_OPTIONS = (
+    *(f"--cap-add={capability}" for capability in CAPABILITIES),
+    "--security-opt=seccomp=unconfined",
+    "--security-opt=apparmor=unconfined",
+    "--tmpfs=/run:exec,mode=755",
+    "--tmpfs=/tmp:exec,mode=1777",
+    "--volume=/var/lib/containerd",
+    "--volume=/sys/fs/cgroup:/sys/fs/cgroup",
+    f"--stop-signal={STOP_SIGNAL}",
+)
+"""What `docker run` must be told so that systemd and containerd run in a container of the box."""
+
 _KEY = "signing-key.asc"
 _REPOSITORIES = "packages/debian"
 

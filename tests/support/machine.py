@@ -1,7 +1,4 @@
-"""A Debian host that systemd runs, in a container of a private dockerd: the box, and a network that leads nowhere.
-
-What a machine may is given by name. CAP_SYS_RESOURCE is not among it: where these tests run, root itself lacks it.
-"""
+"""A Debian host that systemd runs, in a container of a private dockerd: the box, and a network that leads nowhere."""
 
 import contextlib
 import dataclasses
@@ -16,11 +13,7 @@ from buildchain import box
 from scr_testing import docker
 from tests.support import node
 
-CAPABILITIES = ("DAC_READ_SEARCH", "NET_ADMIN", "SYS_ADMIN", "SYS_NICE", "SYS_PTRACE")
-"""Beyond docker's own: for systemd's mounts and namespaces, containerd, and the firewall."""
-
 _BOOT_SECONDS = 60
-_CGROUPS = "/sys/fs/cgroup"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +34,7 @@ class Site:
         """
         name = f"{hostname}-{self.network}"
         argv = ["run", "--detach", f"--name={name}", f"--hostname={hostname}", f"--network={self.network}"]
-        argv += [f"--cap-add={capability}" for capability in CAPABILITIES]
-        argv += ["--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined"]
-        argv += ["--tmpfs=/run:exec,mode=755", "--tmpfs=/tmp:exec,mode=1777", "--volume=/var/lib/containerd"]
-        argv += [f"--volume={_CGROUPS}:{_CGROUPS}", f"--stop-signal={box.STOP_SIGNAL}", "--dns=127.0.0.1"]
+        argv += [*box.RUN_OPTIONS, "--dns=127.0.0.1"]
         argv += [f"--volume={source}:{target}:ro" for target, source in mounts.items()]
         self.client(*argv, self.image)
         made = Machine(self.client, name, hostname)

@@ -39,6 +39,7 @@ RINGS = {
     "builder": 3,
     "closure": 3,
     "deb": 3,
+    "development": 3,
     "dockerfile": 3,
     "documentation": 3,
     "image": 3,

@@ -8,8 +8,8 @@ import typing
 import doit.exceptions
 import pytest
 
-from buildchain import digest, errors, store, tree
-from buildchain.tasks import action, context, fragment, quality, reporter
+from buildchain import digest, errors, settings, store, tree
+from buildchain.tasks import action, context, fragment, quality, reporter, vagrant
 
 
 def test_an_error_fails_the_task_and_a_bug_does_not_hide() -> None:
@@ -135,3 +135,25 @@ def test_missing_packages_are_told_by_program(monkeypatch: pytest.MonkeyPatch) -
     table = "# comment\none  here,there  why\n\ntwo  gone,here  why\n"
     monkeypatch.setattr("buildchain.command.is_installed", lambda program: program != "gone")
     assert quality.missing_packages(table) == {"two": ["gone"]}
+
+
+def test_docker_keeps_no_snapshots() -> None:
+    wanted = settings.load(context.ROOT, {"VAGRANT_PROVIDER": "docker", "VAGRANT_BIN": "there-is-no-such-program"})
+    vagrant._snapshot(wanted)
+    with pytest.raises(errors.BuildchainError, match=r"docker keeps none[\s\S]*clean vagrant_up"):
+        vagrant._restore(wanted)
+
+
+def test_vagrant_is_given_the_arguments_of_the_user(tmp_path: pathlib.Path) -> None:
+    program = tmp_path / "vagrant"
+    program.write_text(f'#!/bin/sh\necho "$VAGRANT_CWD" "$@" >>{tmp_path}/said\n')
+    program.chmod(0o755)
+    environment = {"VAGRANT_BIN": str(program), "VAGRANT_PROVIDER": "libvirt", "VAGRANT_SNAPSHOT_NAME": "before"}
+    vagrant._snapshot(settings.load(context.ROOT, environment))
+    said = (tmp_path / "said").read_text().splitlines()
+    assert [line.partition(" ")[2] for line in said] == [
+        "snapshot list bootstrap",
+        "up --no-destroy-on-error --parallel --provider libvirt --no-provision bootstrap",
+        "halt bootstrap",
+        "snapshot save --force bootstrap before",
+    ]
