@@ -58,12 +58,11 @@ done
 
 # write_backup FILE: for root alone from its first byte on, and never half of it under its name.
 write_backup() {
-    local part
     [ -r "$BOOTSTRAP_CONFIG" ] || fail "$BOOTSTRAP_CONFIG: cannot be read. Is this the bootstrap node?"
     [ ! -e "$1" ] || fail "$1: is there already. Name another file: --backup-file FILE"
     mkdir -p -- "$(dirname -- "$1")"
     part=$(mktemp "$1.XXXXXX")
-    # The step is a process of its own, which ends with this function.
+    # The step is a process of its own; its trap sees no local variable.
     trap 'rm -f -- "$part"' EXIT
     printf 'VERSION=%s\n' "$VERSION" >"$WORK_DIR/backup.txt"
     tar --create --gzip --file "$part" --numeric-owner \

@@ -79,9 +79,9 @@ check_backup() {
 
 # unpack_backup FILE: beside its place first; what is there already but the key of the medium is refused above.
 unpack_backup() {
-    local folder
     mkdir -p -- "$(dirname -- "$CONFIG_DIR")"
     folder=$(mktemp -d "$CONFIG_DIR.XXXXXX")
+    # The step is a process of its own; its trap sees no local variable.
     trap 'rm -rf -- "$folder"' EXIT
     tar --extract --gzip --file "$1" --directory "$folder" --numeric-owner --same-permissions metalk8s
     mkdir -p "$CONFIG_DIR"
