@@ -292,8 +292,12 @@ apply() {
 # The last lines of Salt's own summary in one; and, of a run that only tests, what would change.
 summarize() {
     awk '
-        /^ +ID: / { id = $0; sub(/^ +ID: /, "", id) }
-        /^ +Result: None/ { print "= would change: " id }
+        /^ +Name: .* - Result: Differs/ {
+            sub(/^ +Name: /, "")
+            sub(/ - Function: .*/, "")
+            print "= would change: " $0
+            next
+        }
         /^Succeeded:/ { held = $2; changed = match($0, /[( ]changed=[0-9]+/) ? substr($0, RSTART + 9, RLENGTH - 9) : 0 }
         END { printf "= %d states hold, changed: %d\n", held, changed }' "$1"
 }

@@ -76,8 +76,8 @@ def test_misuse_has_an_exit_code_of_its_own(tmp_path: pathlib.Path, line: str) -
         (STATES, "= 59 states hold, changed: 6\n"),
         ("Succeeded: 7\n", "= 7 states hold, changed: 0\n"),
         (
-            "          ID: A\n      Result: None\nSucceeded: 8 (unchanged=1)\n",
-            "= would change: A\n= 8 states hold, changed: 0\n",
+            "  Name: Run it - Function: service.running - Result: Differs - Started: 1\nSucceeded: 8 (unchanged=1)\n",
+            "= would change: Run it\n= 8 states hold, changed: 0\n",
         ),
     ],
 )
