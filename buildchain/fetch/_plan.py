@@ -16,6 +16,8 @@ class Request:
     name: str
     content: digest.Descriptor
     urls: tuple[str, ...]
+    images: tuple[str, ...] = ()
+    """The images that it is a part of."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -168,7 +170,9 @@ def _distinct(requests: Iterable[Request]) -> list[Request]:
             why = f"is given two sizes: {sizes}"
             raise errors.BuildchainError(str(request.content.digest), why, "Run ./doit.sh lock and commit the result.")
         by_digest[request.content.digest] = dataclasses.replace(
-            first, urls=tuple(dict.fromkeys(first.urls + request.urls))
+            first,
+            urls=tuple(dict.fromkeys(first.urls + request.urls)),
+            images=tuple(dict.fromkeys(first.images + request.images)),
         )
     return list(by_digest.values())
 

@@ -62,7 +62,7 @@ def run(work: _plan.Plan, source: store.Store, options: _plan.Options, progress:
         BuildchainError: see `fetch.pull`.
     """
     pull = _Pull(work, source, options, progress)
-    progress.on_start(len(work.missing), work.remaining_bytes)
+    progress.on_start(work.missing, work.remaining_bytes)
     try:
         pull.run()
     finally:
@@ -244,7 +244,7 @@ class _Pull:
                 self.received.held_bytes += request.content.size
             else:
                 self.received.count += 1
-            self._progress.on_done(request.name)
+            self._progress.on_done(request)
 
     def _on_bytes(self, count: int) -> None:
         with self._lock:

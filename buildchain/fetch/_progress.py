@@ -1,7 +1,9 @@
 """How a pull is shown: one bar on a terminal, a plain line now and then elsewhere, or nothing."""
 
+import collections
 import time
 import typing
+from collections.abc import Sequence
 
 from buildchain.fetch import _plan
 
@@ -12,13 +14,13 @@ if typing.TYPE_CHECKING:
 class Progress(typing.Protocol):
     """What a pull tells while it runs; the calls come from several threads, never two at once."""
 
-    def on_start(self, total_count: int, total_bytes: int) -> None:
-        """So many files and bytes are still to come."""
+    def on_start(self, missing: Sequence[_plan.Request], total_bytes: int) -> None:
+        """These files and so many bytes of them are still to come."""
 
     def on_bytes(self, count: int) -> None:
         """Bytes came in; a negative count was thrown away and is to come once more."""
 
-    def on_done(self, name: str) -> None:
+    def on_done(self, request: _plan.Request) -> None:
         """A file is in the store."""
 
     def on_retry(self, name: str, why: str) -> None:
@@ -31,13 +33,13 @@ class Progress(typing.Protocol):
 class NullProgress:
     """Shows nothing."""
 
-    def on_start(self, total_count: int, total_bytes: int) -> None:
+    def on_start(self, missing: Sequence[_plan.Request], total_bytes: int) -> None:
         """Nothing."""
 
     def on_bytes(self, count: int) -> None:
         """Nothing."""
 
-    def on_done(self, name: str) -> None:
+    def on_done(self, request: _plan.Request) -> None:
         """Nothing."""
 
     def on_retry(self, name: str, why: str) -> None:
@@ -47,19 +49,38 @@ class NullProgress:
         """Nothing."""
 
 
+class _Tally:
+    """Files and whole images that came, of those to come."""
+
+    def __init__(self, missing: Sequence[_plan.Request] = ()) -> None:
+        self.count = 0
+        self._total = len(missing)
+        self._left = collections.Counter(image for request in missing for image in request.images)
+
+    def add(self, request: _plan.Request) -> None:
+        """Count a file."""
+        self.count += 1
+        self._left.subtract(request.images)
+
+    def __str__(self) -> str:
+        images = len(self._left)
+        whole = sum(not left for left in self._left.values())
+        return f"{self.count}/{self._total} files" + (f", {whole}/{images} images" if images else "")
+
+
 class LineProgress:
     """A line for every tenth of the bytes, at most one a second; on a slow link one every ten seconds."""
 
     def __init__(self, stream: typing.TextIO) -> None:
         self._stream = stream
-        self._total_count = self._total_bytes = 0
-        self._count = self._bytes = 0
+        self._tally = _Tally()
+        self._bytes = self._total_bytes = 0
         self._shown = (0, 0)
         self._started = self._shown_at = time.monotonic()
 
-    def on_start(self, total_count: int, total_bytes: int) -> None:
+    def on_start(self, missing: Sequence[_plan.Request], total_bytes: int) -> None:
         """Remember the totals."""
-        self._total_count, self._total_bytes = total_count, total_bytes
+        self._tally, self._total_bytes = _Tally(missing), total_bytes
         self._started = self._shown_at = time.monotonic()
 
     def on_bytes(self, count: int) -> None:
@@ -70,9 +91,9 @@ class LineProgress:
         if silent_s >= 10 or (is_tenth and silent_s >= 1):
             self._show()
 
-    def on_done(self, name: str) -> None:
+    def on_done(self, request: _plan.Request) -> None:
         """Count the file."""
-        self._count += 1
+        self._tally.add(request)
 
     def on_retry(self, name: str, why: str) -> None:
         """Print the reason."""
@@ -80,15 +101,15 @@ class LineProgress:
 
     def close(self) -> None:
         """Print the last line, if it is new."""
-        if self._shown != (self._count, self._bytes):
+        if self._shown != (self._tally.count, self._bytes):
             self._show()
 
     def _show(self) -> None:
-        self._shown, self._shown_at = (self._count, self._bytes), time.monotonic()
+        self._shown, self._shown_at = (self._tally.count, self._bytes), time.monotonic()
         rate = self._bytes / max(self._shown_at - self._started, 0.001)
         left_s = max(self._total_bytes - self._bytes, 0) / max(rate, 1)
         self._print(
-            f"pulled {self._count}/{self._total_count} files, "
+            f"pulled {self._tally}, "
             f"{_plan.size_text(self._bytes)} of {_plan.size_text(self._total_bytes)}, "
             f"{_plan.size_text(int(rate))}/s, {left_s:.0f} s left"
         )
@@ -98,14 +119,14 @@ class LineProgress:
 
 
 class BarProgress:
-    """One bar over all files: bytes, rate, time left, files."""
+    """One bar over all files: bytes, rate, time left, files and images."""
 
     def __init__(self, stream: typing.TextIO) -> None:
         self._stream = stream
         self._bar: rich.progress.Progress | None = None
-        self._count = self._total_count = 0
+        self._tally = _Tally()
 
-    def on_start(self, total_count: int, total_bytes: int) -> None:
+    def on_start(self, missing: Sequence[_plan.Request], total_bytes: int) -> None:
         """Draw the bar."""
         import rich.console
         import rich.progress as columns
@@ -118,7 +139,7 @@ class BarProgress:
             columns.TimeRemainingColumn(),
             console=rich.console.Console(file=self._stream),
         )
-        self._total_count = total_count
+        self._tally = _Tally(missing)
         self._task = self._bar.add_task(self._text(), total=total_bytes)
         self._bar.start()
 
@@ -127,9 +148,9 @@ class BarProgress:
         if self._bar:
             self._bar.advance(self._task, count)
 
-    def on_done(self, name: str) -> None:
+    def on_done(self, request: _plan.Request) -> None:
         """Count the file."""
-        self._count += 1
+        self._tally.add(request)
         if self._bar:
             self._bar.update(self._task, description=self._text())
 
@@ -144,7 +165,7 @@ class BarProgress:
             self._bar.stop()
 
     def _text(self) -> str:
-        return f"pull {self._count}/{self._total_count}"
+        return f"pull {self._tally}"
 
 
 def progress_on(stream: typing.TextIO) -> Progress:

@@ -17,4 +17,6 @@ def requests(image: lock.Image, sites: _sites.Sites) -> Iterator[fetch.Request]:
 def _request(image: lock.Image, sites: _sites.Sites, kind: str, content: digest.Descriptor) -> fetch.Request:
     registry, _, repository = image.request.source.partition("/")
     urls = tuple(endpoint.url(repository, kind, str(content.digest)) for endpoint in sites.endpoints(registry))
-    return fetch.Request(f"image {image.request.name} {kind.removesuffix('s')} {content.digest}", content, urls)
+    return fetch.Request(
+        f"image {image.request.name} {kind.removesuffix('s')} {content.digest}", content, urls, (image.request.name,)
+    )

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import hypothesis
 import pytest
@@ -46,14 +46,14 @@ class Journal:
     retries: list[str] = dataclasses.field(default_factory=list)
     is_closed: bool = False
 
-    def on_start(self, total_count: int, total_bytes: int) -> None:
-        self.totals = (total_count, total_bytes)
+    def on_start(self, missing: Sequence[fetch.Request], total_bytes: int) -> None:
+        self.totals = (len(missing), total_bytes)
 
     def on_bytes(self, count: int) -> None:
         self.count += count
 
-    def on_done(self, name: str) -> None:
-        self.names.append(name)
+    def on_done(self, request: fetch.Request) -> None:
+        self.names.append(request.name)
 
     def on_retry(self, name: str, why: str) -> None:
         self.retries.append(f"{name}: {why}")
@@ -447,8 +447,8 @@ def test_a_silent_host_is_found_out_once(shelf: store.Store) -> None:
 
 def test_a_bug_in_a_thread_is_seen(server: mirror.Mirror, shelf: store.Store) -> None:
     class Broken(Journal):
-        def on_done(self, name: str) -> None:
-            raise ZeroDivisionError(name)
+        def on_done(self, request: fetch.Request) -> None:
+            raise ZeroDivisionError(request.name)
 
     with pytest.raises(ZeroDivisionError):
         fetch.pull([server.add("file", CONTENT)], shelf, OPTIONS, Broken())
@@ -639,26 +639,32 @@ def test_ca_bundle_that_is_none(content: bytes | None, tmp_path: pathlib.Path) -
         fetch.get("https://localhost:1/", dataclasses.replace(OPTIONS, ca_bundle=str(path)), max_bytes=9)
 
 
+def _two_files_of_images() -> list[fetch.Request]:
+    content = digest.Descriptor.of_bytes(b"")
+    return [fetch.Request("[a]", content, (), ("one", "both")), fetch.Request("b", content, (), ("both",))]
+
+
 def test_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     stream = io.StringIO()
     shown = fetch.progress_on(stream)
     assert isinstance(shown, fetch.LineProgress)
-    shown.on_start(2, 2_000_000)
+    files = _two_files_of_images()
+    shown.on_start(files, 2_000_000)
     for _ in range(1000):  # in the first second, then in the second one
         shown.on_bytes(1000)
     now[0] = 2.0
     shown.on_bytes(500_000)
     shown.on_retry("a", "HTTP 503")
-    shown.on_done("a")
+    shown.on_done(files[0])
     now[0] = 13.0
     shown.on_bytes(1)
     shown.close()
     assert stream.getvalue().splitlines() == [
-        "pulled 0/2 files, 1.5 MB of 2.0 MB, 750.0 kB/s, 1 s left",
+        "pulled 0/2 files, 0/2 images, 1.5 MB of 2.0 MB, 750.0 kB/s, 1 s left",
         "retry a: HTTP 503",
-        "pulled 1/2 files, 1.5 MB of 2.0 MB, 115.4 kB/s, 4 s left",
+        "pulled 1/2 files, 1/2 images, 1.5 MB of 2.0 MB, 115.4 kB/s, 4 s left",
     ]
 
 
@@ -674,12 +680,13 @@ def test_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = fetch.progress_on(stream)
     assert isinstance(shown, fetch.BarProgress)
     shown.close()
-    shown.on_start(2, 2_000_000)
+    files = _two_files_of_images()
+    shown.on_start(files, 2_000_000)
     shown.on_bytes(2_000_000)
     shown.on_retry("[a]", "HTTP 503")
-    shown.on_done("[a]")
+    shown.on_done(files[0])
     shown.close()
-    assert "pull 1/2" in stream.getvalue()
+    assert "pull 1/2 files, 1/2 images" in stream.getvalue()
     assert "2.0/2.0 MB" in stream.getvalue()
     assert "retry [a]: HTTP 503" in stream.getvalue()
     assert "\x1b[3" not in stream.getvalue()  # no colour
