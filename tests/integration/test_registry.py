@@ -13,7 +13,7 @@ import pytest
 from buildchain import command, registry, store, tree
 from tests.support import containerd, cri, images, nginx, salt_tree, states
 
-pytestmark = pytest.mark.tools("nginx", "skopeo", "containerd", "ctr", "curl")
+pytestmark = pytest.mark.tools("nginx", "skopeo", "containerd", "ctr", "curl", "openssl")
 
 VERSION = "2.11.0"
 PREFIX = f"metalk8s-{VERSION}"
@@ -32,13 +32,19 @@ def shipped() -> dict[str, images.Image]:
 
 
 @pytest.fixture(scope="module")
-def server(shipped: dict[str, images.Image], tmp_path_factory: pytest.TempPathFactory) -> Iterator[nginx.Server]:
+def includes(shipped: dict[str, images.Image], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """What the formula puts into the server's block."""
     top = tmp_path_factory.mktemp("medium")
     source = store.Store(top / "store")
     files = staged(shipped, source, top / "root")
     text = texts(registry.index(files, source, version=VERSION), source)
     root = f'set {registry.server_root(PREFIX)} "{top}/root/images/";'
-    with nginx.serve(root, text[registry.IMAGES_PATH], text[registry.COMMON_PATH]) as running:
+    return root, text[registry.IMAGES_PATH], text[registry.COMMON_PATH]
+
+
+@pytest.fixture(scope="module")
+def server(includes: tuple[str, ...]) -> Iterator[nginx.Server]:
+    with nginx.serve(*includes) as running:
         yield running
         assert "[crit]" not in running.log()
         assert "[warn]" not in running.log()
@@ -113,20 +119,25 @@ def test_containerd_does_not_pull_what_is_not_there(server: nginx.Server) -> Non
 
 
 @pytest.fixture(scope="module")
-def mirror(server: nginx.Server, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """containerd's configuration as the formula writes it on a node, with other paths and the server's address."""
+def mirror(includes: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """containerd's configuration as the formula writes it on a node, with other paths and the address of a server."""
     top = tmp_path_factory.mktemp("node")
+    certificate, key = top / "ca.crt", top / "ca.key"
+    new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test", "-keyout", str(key)]
+    command.run([*new, "-addext", "subjectAltName=IP:127.0.0.1", "-out", str(certificate)])
     rendered = states.renderer(salt_tree.stage_medium(top, states.VERSIONS), "Debian", "node")
     folder = "salt/metalk8s/container-engine/containerd/files"
     hosts = rendered.text(f"{folder}/hosts.toml.jinja")
     address = f"{states.NODE['metalk8s']['repo']['ip']}:8080"
-    assert hosts.count(address) == 2
+    authority = "/etc/metalk8s/pki/repositories/ca.crt"
+    assert (hosts.count(address), hosts.count(authority)) == (2, 2)
     target = top / "certs.d" / REGISTRY / "hosts.toml"
     target.parent.mkdir(parents=True)
-    target.write_text(hosts.replace(address, server.address))
     text = rendered.text(f"{folder}/config.toml.jinja")
     assert text.count('"/etc/containerd/certs.d"') == 1
-    return text.replace("/etc/containerd/certs.d", str(top / "certs.d"))
+    with nginx.serve(*includes, tls=(certificate, key)) as server:
+        target.write_text(hosts.replace(address, server.address).replace(authority, str(certificate)))
+        yield text.replace("/etc/containerd/certs.d", str(top / "certs.d"))
 
 
 def test_a_kubelet_pulls_through_the_mirror_of_the_formula(shipped: dict[str, images.Image], mirror: str) -> None:

@@ -211,6 +211,7 @@ def test_the_sandbox_image_comes_from_the_mirror(medium: pathlib.Path, family: s
     hosts = tomllib.loads(files[f"{settings['registry']['config_path']}/{host}/hosts.toml"])
     assert hosts == {
         "server": "https://10.200.1.7:8080",
+        "ca": CA,
         "host": {"https://10.200.1.7:8080": {"capabilities": ["pull", "resolve"], "ca": CA}},
     }
 
