@@ -1,10 +1,14 @@
 """What holds for every test: a missing program or right is a reported skip by hand, and a failure in CI."""
 
 import os
+import signal
 
 import pytest
 
 from buildchain import command
+
+# Whoever starts the tests in the background has them ignore Ctrl-C, and with them every program they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

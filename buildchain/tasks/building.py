@@ -148,7 +148,7 @@ def _start_tasks(here: context.Context, name: str, family: str) -> Iterator[acti
         "targets": [folder],
         "task_dep": ["_build_root"],
         "uptodate": [folder.is_dir],
-        "clean": [*action.removal(folder), *map(_only, (folder.parent, folder.parent.parent / "logs"))],
+        "clean": [*action.removal(folder), *map(_only, (folder.parent, folder.parent.parent / "logs", folder.parent.parent))],
     }
     recipe = here.recipes[name]
     task = fragment.task(

@@ -113,12 +113,13 @@ def test_release_tarball_builds_the_same(first: conftest.Checkout, tmp_path: pat
 def test_damaged_store_entry_is_found_and_healed(second: conftest.Checkout) -> None:
     digest = second.iso_digest()
     packages = json.loads((second.root / "distribution.lock.json").read_text())["packages"]
-    hex_digest = packages[0]["digest"].removeprefix("sha256:")
+    content = next(package["digest"] for package in packages if package["name"] == "apache2-utils")
+    hex_digest = content.removeprefix("sha256:")
     entry = pathlib.Path(second.environment["STORE"]) / "sha256" / hex_digest[:2] / hex_digest
-    content = bytearray(entry.read_bytes())
-    content[len(content) // 2] ^= 1
+    damaged = bytearray(entry.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
     entry.chmod(0o644)
-    entry.write_bytes(content)
+    entry.write_bytes(damaged)
     shutil.rmtree(second.root / "_build")
     done = second.run("./doit.sh")
     assert done.returncode == 1
