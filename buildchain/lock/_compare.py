@@ -82,7 +82,8 @@ def check_not_older(old: Lock, new: Lock) -> None:
     stale = [index.archive for index in new.indexes if index.date < before.get((index.archive, index.suite), 0)]
     if stale:
         why = f"their index is older than the one in {FILE_NAME}: a stale mirror, or a replay"
-        raise errors.ResolveError(f"archives {', '.join(stale)}", why, "Use another mirror (<ARCHIVE>_MIRROR in .env).")
+        mirrors = ", ".join(f"{name.upper().replace('-', '_')}_MIRROR" for name in stale)
+        raise errors.ResolveError(f"archives {', '.join(stale)}", why, f"Use another mirror ({mirrors} in .env).")
 
 
 def changes(old: Lock, new: Lock) -> list[str]:
