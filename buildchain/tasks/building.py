@@ -140,6 +140,7 @@ def _make_room(here: context.Context, request: lock.Request) -> tree.Tree:
 
 def _start_tasks(here: context.Context, name: str, family: str) -> Iterator[action.Task]:
     folder = _folder(here, name, family)
+    packages = folder.parent.parent
     yield {
         "name": f"{name}/mkdir",
         "doc": f"Make the folder of {name}.",
@@ -148,7 +149,7 @@ def _start_tasks(here: context.Context, name: str, family: str) -> Iterator[acti
         "targets": [folder],
         "task_dep": ["_build_root"],
         "uptodate": [folder.is_dir],
-        "clean": [*action.removal(folder), *map(_only, (folder.parent, folder.parent.parent / "logs", folder.parent.parent))],
+        "clean": [*action.removal(folder), *map(_only, (folder.parent, packages / "logs", packages))],
     }
     recipe = here.recipes[name]
     task = fragment.task(
