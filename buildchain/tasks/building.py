@@ -20,7 +20,6 @@ from buildchain.tasks import action, context, fragment, wheels
 
 _ROOT = "root.tar"
 _LINT = "packages/rpmlint.toml"
-_FOLDERS = {builder.recipe.DEBIAN: "debian", builder.recipe.REDHAT: "redhat"}
 
 _Make = Callable[[], tree.Tree]
 
@@ -95,7 +94,7 @@ def _task_name(name: str, family: str, step: str) -> str:
 
 
 def _folder(here: context.Context, name: str, family: str) -> pathlib.Path:
-    return here.build_root / "packages" / _FOLDERS[family] / name
+    return here.build_root / "packages" / family / name
 
 
 def _check_task(here: context.Context) -> action.Task:
