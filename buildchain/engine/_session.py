@@ -4,12 +4,14 @@ import contextlib
 import json
 import os
 import pathlib
+import queue
 import re
 import socket
+import threading
 import time
 import typing
 import urllib.parse
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 
 from buildchain import errors
 
@@ -31,6 +33,10 @@ _HINT_START = (
     "Only images with a Dockerfile need one."
 )
 _HINT_AGAIN = "See the engine's own log, then run ./doit.sh again: nothing of this build is kept."
+
+
+_Row = dict[str, typing.Any]
+"""A line of an engine's answer: `stream`, or `error`."""
 
 
 class StepError(errors.BuildchainError):
@@ -97,11 +103,10 @@ class Engine:
         }
         output: list[str] = []
         step = built = ""
-        rows = self._post(f"/v{self._client.api_version}/build", parameters, context)
-        # Closed at once, also after Ctrl-C: that is how the engine learns that nobody waits any more.
-        with self._talking("build"), contextlib.closing(rows):
+        answer = self._post(f"/v{self._client.api_version}/build", parameters, context)
+        with self._talking("build"), self._until_it_stops(answer) as rows:
             for row in rows:
-                text = _COLOUR.sub("", str(row.get("stream", "")))
+                text = _text(row)
                 if show is not None:
                     show.write(text)
                 if row.get("error"):
@@ -123,7 +128,10 @@ class Engine:
                 sink.write(block)
 
     def tidy(self) -> None:
-        """Remove everything this session made; what is still in use for a moment is waited for."""
+        """Remove everything this session made; what is still in use for a moment is waited for.
+
+        podman is told not to wait for the step of a build that nobody waits for.
+        """
         if not _answers(self._address):
             return  # it is gone; nobody can remove anything
         deadline = time.monotonic() + _PATIENCE
@@ -131,7 +139,7 @@ class Engine:
             self._remove(self._client.remove_container, container, deadline, force=True)
         for image in reversed(self._images):
             if not any(known.startswith(image) for known in self._before):
-                self._remove(self._client.remove_image, image, deadline)
+                self._remove(self._client.remove_image, image, deadline, force=self.is_podman)
 
     def _no_network(self) -> dict[str, str]:
         if self.is_podman:  # buildah's words; Docker's are ignored, and a step would see the host's network
@@ -146,9 +154,37 @@ class Engine:
             self._images.append(match["id"])
         return bool(match)
 
+    @contextlib.contextmanager
+    def _until_it_stops(self, answer: Generator[_Row, None, None]) -> Iterator[Iterator[_Row]]:
+        """The rows of a build; afterwards the engine is at work for us no longer, also after an error or Ctrl-C.
+
+        podman stops after the step it is at once nobody listens; no call stops the step. dockerd stops at once, but may
+        be about to start a container, which nobody would remove: so it is heard to the end, and each container that
+        it starts is taken away from it.
+        """
+        if self.is_podman:
+            with contextlib.closing(answer):
+                yield answer
+            return
+        rows = _read_apart(answer)
+        try:
+            yield rows
+        except BaseException:
+            self._stop_container()
+            for row in rows:
+                if self._note(_text(row)):
+                    self._stop_container()
+            raise
+
+    def _stop_container(self) -> None:
+        """Remove the container of the step that a build is at, whereupon the build fails."""
+        deadline = time.monotonic() + _PATIENCE
+        for container in self._containers[-1:]:
+            self._remove(self._client.remove_container, container, deadline, force=True)
+
     def _post(
         self, path: str, parameters: Mapping[str, str], body: typing.BinaryIO | None = None
-    ) -> Generator[dict[str, typing.Any], None, None]:
+    ) -> Generator[_Row, None, None]:
         """Ask, and hand over the rows of the answer as they come.
 
         Not through the SDK's own method: that sends the user's credentials for all registries along.
@@ -209,6 +245,32 @@ def session(environment: Mapping[str, str] = os.environ) -> Iterator[Engine]:
     finally:
         engine.tidy()
         client.close()
+
+
+def _text(row: _Row) -> str:
+    return _COLOUR.sub("", str(row.get("stream", "")))
+
+
+def _read_apart(rows: Iterable[_Row]) -> Iterator[_Row]:
+    """The same rows, read by a thread: Ctrl-C while waiting for one leaves the connection, and the rest, as it is."""
+    arrived: queue.SimpleQueue[_Row | BaseException | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        try:
+            for row in rows:
+                arrived.put(row)
+        except BaseException as error:  # whoever waits for the row raises it
+            arrived.put(error)
+        arrived.put(None)
+
+    def take() -> _Row | None:
+        row = arrived.get()
+        if isinstance(row, BaseException):
+            raise row
+        return row
+
+    threading.Thread(target=read, daemon=True).start()
+    return iter(take, None)  # no generator: that would end with the first exception
 
 
 def _answers(address: str) -> bool:
