@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from buildchain import dockerfile, errors, manifest, tree
-from buildchain.tasks import context, fragment, images
+from buildchain.tasks import context, fragment
 
 _ENGINE = threading.Lock()
 """Held while an engine works for us: at the end of a session it loses what came to be during it, whoever made it."""
@@ -21,7 +21,7 @@ def identity(here: context.Context, spec: manifest.ImageSpec) -> str:
 def inputs(here: context.Context, spec: manifest.ImageSpec) -> list[pathlib.Path]:
     """The fragments of the images it stands on: they hold the digests of their manifests."""
     bases = here.dockerfiles[spec.name].bases
-    return [here.fragment(images.fragment_name(each)) for each in here.manifest.images if each.name in bases]
+    return [here.fragment(fragment.of_image(each)) for each in here.manifest.images if each.name in bases]
 
 
 def build(here: context.Context, spec: manifest.ImageSpec) -> tree.Tree:
@@ -62,5 +62,5 @@ def _base(here: context.Context, spec: manifest.ImageSpec) -> dockerfile.Base:
     for row in rows:
         if row.platform == manifest.DEFAULT_PLATFORM:
             return dockerfile.Base(spec.tag, row.content)
-    shipped = fragment.load(here.fragment(images.fragment_name(spec))).below(f"images/{spec.name}/{spec.tag}")
+    shipped = fragment.load(here.fragment(fragment.of_image(spec))).below(f"images/{spec.name}/{spec.tag}")
     return dockerfile.Base(spec.tag, next(file.content for file in shipped.files() if file.path == "manifest.json"))

@@ -9,10 +9,15 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 import doit.tools
 
-from buildchain import digest, tree
+from buildchain import digest, manifest, tree
 from buildchain.tasks import action, context
 
 _NO_MAKERS = {"tasks", "verify", "solution", "lint"}
+
+
+def of_image(spec: manifest.ImageSpec) -> str:
+    """The name of an image's fragment."""
+    return f"image-{spec.name}"
 
 
 def task(

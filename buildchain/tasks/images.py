@@ -63,7 +63,7 @@ def task__bootstrap_images() -> action.Task:
         identity=[prefix, [(spec.name, spec.tag) for spec in chosen]],
         verb="IMAGE VIEW",
         subject=here.staged_root / BOOTSTRAP,
-        file_dep=[here.fragment(fragment_name(spec)) for spec in chosen],
+        file_dep=[here.fragment(fragment.of_image(spec)) for spec in chosen],
     )
 
 
@@ -75,7 +75,7 @@ def task_prove() -> action.Task:
         "title": action.title("PROVE", ", ".join(sorted(recipes)) or "no image has a Dockerfile"),
         "actions": [action.run(_prove, here)],
         "file_dep": [
-            here.fragment(fragment_name(spec))
+            here.fragment(fragment.of_image(spec))
             for spec in here.manifest.images
             if any(spec.name in recipe.bases for recipe in recipes.values())
         ],
@@ -94,19 +94,14 @@ def _prove(here: context.Context, names: Sequence[str]) -> None:
 
 def fragments(here: context.Context) -> list[str]:
     """Names of the fragments these tasks write."""
-    return [fragment_name(spec) for spec in here.manifest.images]
-
-
-def fragment_name(spec: manifest.ImageSpec) -> str:
-    """Of one image."""
-    return f"image-{spec.name}"
+    return [fragment.of_image(spec) for spec in here.manifest.images]
 
 
 def _image_task(here: context.Context, spec: manifest.ImageSpec) -> action.Task:
     kind = _kind(here, spec)
     task = fragment.task(
         here,
-        fragment_name(spec),
+        fragment.of_image(spec),
         lambda: kind.build(here, spec),
         identity=[spec.tag, kind.identity(here, spec) if here.is_locked else ""],
         verb="IMAGE",
@@ -139,7 +134,7 @@ def _built(here: context.Context, spec: manifest.ImageSpec) -> list[str]:
 
 def _gather(here: context.Context, chosen: Mapping[str, manifest.ImageSpec]) -> tree.Tree:
     directories = {
-        name: fragment.load(here.fragment(fragment_name(spec))).below(f"images/{spec.name}/{spec.tag}")
+        name: fragment.load(here.fragment(fragment.of_image(spec))).below(f"images/{spec.name}/{spec.tag}")
         for name, spec in chosen.items()
     }
     return oci.layout(directories, here.store).moved_to(BOOTSTRAP)
