@@ -14,7 +14,9 @@ from tests.support.dockerfiles import BUSYBOX
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.tools("docker", "dockerd", "containerd", "ip", "runc", "busybox", "skopeo", "docker-registry", "git"),
+    pytest.mark.tools(
+        "docker", "dockerd", "containerd", "ip", "podman", "runc", "busybox", "skopeo", "docker-registry", "git"
+    ),
 ]
 
 INTENT = (
@@ -133,6 +135,18 @@ def test_they_are_built_once_and_need_no_engine_to_stay(site: Site, tmp_path: pa
     assert _lines(again, ".  IMAGE") == []
     assert "buildchain.dockerfile" in again
     assert " docker\n" not in again
+
+
+def test_podman_builds_the_same(site: Site) -> None:
+    site.checkout.doit("populate_iso", DOCKER_HOST=site.engine)
+    built = ("app/2.0", "onpulled/1")
+    before = {name: _digest(site, name) for name in built}
+    site.checkout.doit("clean", "images:app", "images:onpulled")
+    with engines.podman() as podman:
+        said = site.checkout.doit("populate_iso", DOCKER_HOST=podman.host)
+    made = {line.split()[-1] for line in _lines(said, ".  IMAGE ")}
+    assert made >= {f"_build/root/images/{name}" for name in built}
+    assert {name: _digest(site, name) for name in built} == before
 
 
 def test_what_it_depends_on_makes_it_anew(site: Site) -> None:
