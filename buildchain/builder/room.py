@@ -4,15 +4,20 @@ No maintainer script runs. What a build looks for is written as data: accounts, 
 record of what is installed with the files beside it that dpkg-shlibdeps(1) and lintian read.
 
 The room has one user: every file is root's, and none is set-uid.
+
+A room costs seconds and is kept by what it is made of: its packages, its tools, and the code that makes it.
 """
 
 import dataclasses
+import functools
+import hashlib
+import pathlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from buildchain import digest, lock, store, tar
+from buildchain import debfile, digest, lock, store, tar
 from buildchain.builder import recipe
-from buildchain.rootfs import entries, generated, package, spool
+from buildchain.rootfs import entries, exclusions, generated, package, spool
 
 STATUS = "var/lib/dpkg/status"
 INFO = "var/lib/dpkg/info"
@@ -21,13 +26,50 @@ _BESIDE = ("md5sums", "shlibs", "symbols", "conffiles", "triggers")
 """Files of a package's control archive that dpkg keeps and builds read (deb(5))."""
 
 
+MAKERS = (debfile, entries, exclusions, generated, package, spool, tar)
+"""The modules beside this one that the bytes of a room come from."""
+
+
 def layer(packages: Sequence[lock.Package], tools: recipe.Tools, source: store.Store) -> digest.Descriptor:
-    """Make the root of a room, as one uncompressed tar in the store.
+    """The root of a room, as one uncompressed tar in the store: the kept one, or made.
 
     Raises:
         TreeError: packages do not fit together.
         BuildchainError: a package is damaged.
     """
+    note = f"rooms/{_identity(packages, tools)}"
+    kept = _recall(source.read_note(note, is_own=True))
+    if kept is not None and source.has(kept):
+        return kept
+    made = _make(packages, tools, source)
+    source.write_note(note, f"{made.digest} {made.size}\n".encode())
+    return made
+
+
+def _identity(packages: Sequence[lock.Package], tools: recipe.Tools) -> str:
+    """A digest of all that a room is made of."""
+    held = [(each.key, each.content.digest.hex) for each in sorted(packages)]
+    made_of = (tools.exclude, sorted(tools.alternatives.items()), held, _code())
+    return hashlib.sha256(repr(made_of).encode()).hexdigest()
+
+
+@functools.cache
+def _code() -> str:
+    hasher = hashlib.sha256()
+    for path in sorted([__file__, *(str(each.__file__) for each in MAKERS)]):
+        hasher.update(hashlib.sha256(pathlib.Path(path).read_bytes()).digest())
+    return hasher.hexdigest()
+
+
+def _recall(content: bytes) -> digest.Descriptor | None:
+    try:
+        name, size = content.decode().split()
+        return digest.Descriptor(digest.Digest.parse(name), int(size))
+    except ValueError:
+        return None
+
+
+def _make(packages: Sequence[lock.Package], tools: recipe.Tools, source: store.Store) -> digest.Descriptor:
     with spool.open_spool(source) as contents:
         read = [package.read(each, source, contents, tools.exclude) for each in sorted(packages)]
         written = [*generated.accounts(read, contents), *_dpkg(read, source, contents)]

@@ -193,10 +193,16 @@ class Store:
                     freed += _disk.unlink_unlocked(path, is_dry=is_dry)
         return freed
 
-    def read_note(self, name: str) -> bytes:
-        """What was noted under a name; nothing, if there is no note or it cannot be read."""
+    def read_note(self, name: str, *, is_own: bool = False) -> bytes:
+        """What was noted under a name; nothing, if there is no note or it cannot be read.
+
+        A note is only a claim. With `is_own` one of another user is as good as none: anybody may write to a shared
+        store.
+        """
         try:
-            return self._note_path(name).read_bytes()
+            with self._note_path(name).open("rb") as stream:
+                is_foreign = is_own and os.fstat(stream.fileno()).st_uid != os.geteuid()
+                return b"" if is_foreign else stream.read()
         except OSError:
             return b""
 

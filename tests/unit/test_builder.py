@@ -1,7 +1,9 @@
 """Recipes of own packages, their rooms, their steps, and how a host uses the repositories."""
 
+import dataclasses
 import io
 import pathlib
+import sys
 import tarfile
 import types
 
@@ -145,7 +147,6 @@ def test_a_room_has_one_user_and_what_scripts_would_have_made(tmp_path: pathlib.
         _package(source, "doc", {"./usr/share/doc/doc/README": b"long", "./tmp/": packages.directory(0o1777)}),
     ]
     layer = builder.room.layer(held, TOOLS, source)
-    assert layer == builder.room.layer(held[::-1], TOOLS, source)
     with tarfile.open(fileobj=io.BytesIO(source.read(layer.digest))) as archive:
         members = {member.name: member for member in archive}
         status = archive.extractfile("var/lib/dpkg/status")
@@ -157,6 +158,43 @@ def test_a_room_has_one_user_and_what_scripts_would_have_made(tmp_path: pathlib.
     assert "usr/bin/cc" not in members
     assert {"var/lib/dpkg/info/libone:amd64.list", "var/lib/dpkg/info/mawk.list"} <= members.keys()
     assert not [path for path in members if path.startswith("usr/share/doc")]
+
+
+def test_a_room_is_made_once(tmp_path: pathlib.Path) -> None:
+    source = store.Store(tmp_path)
+    held = [_package(source, name, {f"./usr/bin/{name}": name.encode()}) for name in ("one", "two")]
+    layer = builder.room.layer(held, TOOLS, source)
+    other = dataclasses.replace(TOOLS, alternatives={"/usr/bin/awk": "/usr/bin/one"})
+    source.remove(held[0].content.digest)  # nothing of it is read again
+    assert builder.room.layer(held[::-1], dataclasses.replace(TOOLS, packages=()), source) == layer
+    (note,) = (tmp_path / "notes/rooms").iterdir()
+    for harm in (
+        lambda: note.write_bytes(b"x"),
+        lambda: note.write_bytes(b"sha256:1 2"),
+        lambda: source.remove(layer.digest),
+    ):
+        kept = note.read_bytes()
+        harm()
+        with pytest.raises(errors.BuildchainError, match=held[0].content.digest.hex):
+            builder.room.layer(held, TOOLS, source)
+        note.write_bytes(kept)
+    for changed in ([held[0]], held):
+        with pytest.raises(errors.BuildchainError, match=held[0].content.digest.hex):
+            builder.room.layer(changed, other, source)
+
+
+def test_the_code_of_a_room_is_all_that_it_imports() -> None:
+    """But for what only carries values: these modules decide none of its bytes."""
+    carriers = {"buildchain.digest", "buildchain.errors", "buildchain.lock", "buildchain.store"}
+    carriers |= {"buildchain.builder.recipe", "buildchain.document"}
+    counted = {builder.room.__name__, *(each.__name__ for each in builder.room.MAKERS)}
+    for name in counted:
+        imported = {
+            value.__name__
+            for value in vars(sys.modules[name]).values()
+            if isinstance(value, types.ModuleType) and value.__name__.startswith("buildchain.")
+        }
+        assert imported <= counted | carriers, name
 
 
 def test_the_steps_of_a_recipe(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:

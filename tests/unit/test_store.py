@@ -347,13 +347,15 @@ for number in range(100):
     assert list(shelf.root.glob("partial/*")) == []
 
 
-def test_notes(shelf: store.Store) -> None:
+def test_notes(shelf: store.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shelf.read_note("x.json") == b""
     shelf.write_note("x.json", b"1")
     shelf.write_note("x.json", b"2")
     assert shelf.read_note("x.json") == b"2"
     assert shelf.prune([]) == 0
-    assert shelf.read_note("x.json") == b"2"
+    assert shelf.read_note("x.json", is_own=True) == b"2"
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert (shelf.read_note("x.json", is_own=True), shelf.read_note("x.json")) == (b"", b"2")
     assert list(shelf.root.glob("partial/*")) == []
 
 
