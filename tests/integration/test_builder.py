@@ -6,6 +6,7 @@ import io
 import os
 import pathlib
 import pickle
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -26,13 +27,16 @@ from buildchain import (
     lock,
     manifest,
     mirrors,
+    rpm,
     signing,
+    stage,
     store,
     tree,
 )
 from buildchain.rootfs import package
 from buildchain.tasks import building, context, pull
-from scr_testing import docker
+from scr_testing import docker, newer
+from tests.support import rpms
 
 ROOT = pathlib.Path(__file__).parents[2]
 RECIPES = pathlib.Path(__file__).parents[1] / "support" / "recipes"
@@ -192,33 +196,35 @@ BASE = {
 }
 
 SOS = """\
-dpkg --force-depends --install ./*.deb
-mkdir -p /etc/metalk8s/pki /etc/salt/pki/minion /etc/containerd /var/log/salt out /var/tmp
+mkdir -p /etc/metalk8s/pki /etc/kubernetes /etc/salt/pki/minion /etc/containerd /var/log/salt out /var/tmp
 echo 'apiVersion: metalk8s.scality.com/v1alpha3' > /etc/metalk8s/bootstrap.yaml
 echo SECRET > /etc/metalk8s/pki/ca.key
 echo SECRET > /etc/salt/pki/minion/minion.pem
+echo SECRET > /etc/kubernetes/admin.conf
 printf 'master: 10.0.0.1\\npassword: SECRET\\n' > /etc/salt/minion
 echo 'version = 2' > /etc/containerd/config.toml
-plugins=metalk8s,metalk8s_containerd,metalk8s_salt
-sos report --batch --quiet -o $plugins --name test --tmp-dir /build/out --compression-type gzip
+cat > /usr/bin/kubectl <<'EOF'
+#!/bin/sh
+case "$*" in *custom-columns*) echo kube-system etcd-1;; *) echo "said: $*";; esac
+EOF
+chmod 755 /usr/bin/kubectl
+python3 - "$1" report --batch --quiet -o metalk8s,metalk8s_containerd,metalk8s_salt -k metalk8s.all=on \
+    --name test --tmp-dir "$PWD/out" --compression-type gzip <<'EOF'
+import sys
+import sos.report.plugins
+sos.report.plugins.__path__.append(sys.argv.pop(1))
+from sos import SoS
+SoS(sys.argv[1:]).execute()
+EOF
 mv out/sosreport-*.tar.gz report.tar.gz
 """
+"""A node as far as the plugins know one; `$1` is a folder in which sos looks for more of them."""
+
+PLUGINS = "usr/lib/python3.9/site-packages/sos/report/plugins"
 
 
-def test_sos_reports_with_the_installed_plugins(shop: Workshop) -> None:
-    here = shop.here
-    built = shop.room.run(shop.steps(here.recipes["metalk8s-sosreport"])["deb"])
-    packages = _closure(here, {"sosreport", "dpkg", *BASE})
-    layer = builder.room.layer(packages, here.tools, here.store)
-    step = executor.Action(
-        name="sos report",
-        argv=("sh", "-euc", SOS),
-        root=(layer,),
-        inputs=builder.steps.packages(built),
-        outputs=("report.tar.gz",),
-    )
-    result = shop.room.run(step)
-    with tarfile.open(fileobj=io.BytesIO(here.store.read(result.outputs["report.tar.gz"].digest))) as report:
+def _check_report(content: bytes) -> None:
+    with tarfile.open(fileobj=io.BytesIO(content)) as report:
         members = {member.name.partition("/")[2]: member for member in report}
         texts = {
             name: typing.cast(typing.IO[bytes], report.extractfile(member)).read()
@@ -229,9 +235,78 @@ def test_sos_reports_with_the_installed_plugins(shop: Workshop) -> None:
     assert texts["etc/containerd/config.toml"] == b"version = 2\n"
     assert texts["etc/salt/minion"] == b"master: 10.0.0.1\npassword: ********\n"
     assert not [name for name, text in texts.items() if b"SECRET" in text]
+    cluster = {name: text for name, text in texts.items() if name.startswith("sos_commands/metalk8s/")}
+    said = b"".join(cluster.values()).decode().splitlines()
+    kubectl = "said: --kubeconfig=/etc/kubernetes/admin.conf"
+    assert {f"{kubectl} get nodes -o yaml", f"{kubectl} get pods --all-namespaces -o wide"} <= set(said)
+    assert f"{kubectl} describe pod --namespace=kube-system etcd-1" in said
+    assert f"{kubectl} logs --all-containers --tail=500 --namespace=kube-system etcd-1" in said
+    assert [name for name in cluster if "/cluster/" in name]
+    assert [name for name in cluster if "/pods/" in name]
     ran = texts["sos_reports/sos.txt"].decode()
     for plugin in ("metalk8s", "metalk8s_containerd", "metalk8s_salt"):
         assert f"\n{plugin}\n" in ran
+
+
+def _report(shop: Workshop, prepare: str, folder: str, inputs: tree.Tree) -> None:
+    """A report by the sos of Debian 12, with the plugins of a folder among its own."""
+    layer = builder.room.layer(_closure(shop.here, {"sosreport", "dpkg", *BASE}), shop.here.tools, shop.here.store)
+    argv = ("sh", "-euc", f"{prepare}{SOS}", "sh", folder)
+    step = executor.Action("sos report", argv, (layer,), inputs, ("report.tar.gz",))
+    result = shop.room.run(step)
+    _check_report(shop.here.store.read(result.outputs["report.tar.gz"].digest))
+
+
+def test_sos_reports_with_the_plugins_of_the_deb(shop: Workshop) -> None:
+    built = shop.room.run(shop.steps(shop.here.recipes["metalk8s-sosreport"])["deb"])
+    _report(shop, "dpkg --force-depends --install ./*.deb\n", "/nonexistent", builder.steps.packages(built))
+
+
+@pytest.fixture(name="installed", scope="module")
+def _installed(shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Where dnf put the plugins of the RPM, on a host of which is known that it has EL's Python and may get sos."""
+    kept, recipe = shop.here.store, shop.here.recipes["metalk8s-sosreport"]
+    built = builder.steps.packages(shop.room.run(shop.rpm_step(recipe, shop.room.run(shop.steps(recipe)["srpm"]))))
+    base = [rpms.Rpm("base", provides=["python(abi) = 3.9"]), rpms.Rpm("sos", "4.10.0-1.el9"), rpms.Rpm("sos", "3.9-1")]
+    stubs = [kept.add_bytes(content) for content in rpms.build(*base).values()]
+    folder = tmp_path_factory.mktemp("el")
+    with signing.open_signer(shop.here.signing_source) as signer:
+        packages = [rpm.package_of(each, kept) for each in [*(file.content for file in built.files()), *stubs]]
+        signed = rpm.sign_all(packages, kept, signer=signer, epoch=EPOCH)
+        made = rpm.index(signed, kept, name="x-el9", epoch=EPOCH, signer=signer)
+    stage.stage(made.moved_to("x-el9"), kept, folder / "medium")
+    old, new = (
+        rpms.Client(folder / each, folder / "medium", ["x-el9"], ["RPM-GPG-KEY-metalk8s-x-el9"]) for each in "ab"
+    )
+    old.dnf("install", "sos-3.9")
+    with pytest.raises(errors.ToolError, match=r"conflicts with sos < 4"):
+        old.dnf("install", "metalk8s-sosreport", "sos-3.9")
+    new.dnf("--setopt=install_weak_deps=1", "install", "metalk8s-sosreport")
+    assert [name for name in new.installed() if name.startswith("sos-")] == ["sos-4.10.0-1.el9.noarch"]
+    return new.root / "root" / PLUGINS
+
+
+@pytest.mark.tools("dnf", "rpm", "rpmbuild")
+def test_sos_reports_with_the_plugins_of_the_rpm(shop: Workshop, installed: pathlib.Path) -> None:
+    files = {path.name: path.read_bytes() for path in installed.iterdir()}
+    assert files == shop.here.recipes["metalk8s-sosreport"].files
+    inputs = tree.build(
+        tree.File(f"plugins/{name}", shop.here.store.add_bytes(content)) for name, content in files.items()
+    )
+    _report(shop, "", "/build/plugins", inputs)
+
+
+@pytest.mark.root
+@pytest.mark.tools("dnf", "rpm", "rpmbuild", "apt-get", "dpkg-deb", "chroot")
+def test_a_newer_sos_reports_with_the_plugins_of_the_rpm(installed: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Options of plugins have another form since sos 4.2, which EL 9 has, and Debian since 13."""
+    suite = newer.unpack("stable", ["sos", "base-files", "dash", "coreutils"], tmp_path)
+    assert tuple(map(int, suite.versions["sos"].split("-")[0].split(".")[:2])) >= (4, 2)
+    shutil.copytree(installed, suite.root / PLUGINS)
+    (suite.root / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n")
+    script = f"mkdir -p /build; cd /build\n{SOS}"
+    command.run(["unshare", "--net", "chroot", suite.root, "sh", "-euc", script, "sh", f"/{PLUGINS}"])
+    _check_report((suite.root / "build/report.tar.gz").read_bytes())
 
 
 def _closure(here: context.Context, names: set[str]) -> list[lock.Package]:
@@ -297,15 +372,15 @@ def test_a_program_in_c_from_a_source_package(shop: Workshop, tmp_path: pathlib.
     built = shop.room.run(builder.steps.deb(recipe, layer, sources, kept, epoch=EPOCH))
     packed = shop.room.run(builder.steps.srpm(recipe, layer, sources, kept, epoch=EPOCH, held=held, lint=LINT))
     inputs = builder.steps.packages(packed)
-    rpm = builder.steps.packages(
+    rebuilt = builder.steps.packages(
         shop.room.run(builder.steps.rpm(recipe, layer, inputs, kept, epoch=EPOCH, held=held, lint=LINT))
     )
     debs = builder.steps.packages(built)
-    assert [file.path for file in rpm.files()] == ["tree-2.1.0-1.el9.x86_64.rpm"]
+    assert [file.path for file in rebuilt.files()] == ["tree-2.1.0-1.el9.x86_64.rpm"]
     assert "tree_2.1.0-1_amd64.deb" in [file.path for file in debs.files()]
     run = "dpkg -i ./tree_*.deb; tree --version > deb; rpm2cpio ./*.rpm | cpio -id; usr/bin/tree --version > rpm"
     tried = shop.room.run(
-        executor.Action("tree runs", ("sh", "-euc", run), (layer,), tree.merge(debs, rpm), ("deb", "rpm"))
+        executor.Action("tree runs", ("sh", "-euc", run), (layer,), tree.merge(debs, rebuilt), ("deb", "rpm"))
     )
     for content in tried.outputs.values():
         assert kept.read(content.digest).startswith(b"tree v2.1.0")

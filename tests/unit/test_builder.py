@@ -1,5 +1,6 @@
 """Recipes of own packages, their rooms, their steps, and how a host uses the repositories."""
 
+import ast
 import dataclasses
 import io
 import pathlib
@@ -254,6 +255,14 @@ def test_the_release_package_and_salt_write_the_same_files() -> None:
     assert _rendered("apt.sources.jinja").strip() == builder.configuration.apt_sources("2.5.1", names).strip()
     assert _rendered("apt.preferences.jinja").strip() == builder.configuration.apt_preferences("2.5.1").strip()
     assert _rendered("yum.repo.jinja").strip() == builder.configuration.yum_repo("2.5.1", names).strip()
+
+
+def test_the_plugins_of_sos_are_python_3_9() -> None:
+    """The Python that sos of EL 9 runs on."""
+    plugins = sorted((FOLDER / "common/metalk8s-sosreport").glob("*.py"))
+    assert len(plugins) == 3
+    for path in plugins:
+        ast.parse(path.read_text(), str(path), feature_version=(3, 9))
 
 
 def test_the_recipes_of_this_repository_load() -> None:
