@@ -1,4 +1,7 @@
-"""RPMs all the way: locked, pulled, indexed and signed by ./doit.sh, installed by dnf without a network."""
+"""Packages all the way: locked, pulled, built, indexed and signed by ./doit.sh, installed without a network.
+
+RPMs of an archive, and one program in C that is built as DEB and RPM from its signed source package.
+"""
 
 import dataclasses
 import os
@@ -9,14 +12,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from buildchain import command, signing, verify
+from buildchain import bases, closure, command, signing, verify
 from tests.end_to_end import conftest
-from tests.support import openpgp, rpms, small
+from tests.support import archive, openpgp, rpms, small, toolchain
 from tests.support.rpms import Rpm
 
 pytestmark = [
     pytest.mark.tools("dnf", "rpm", "rpmbuild", "rpmkeys", "rpmsign", "createrepo_c", "unshare", "bsdtar"),
+    pytest.mark.tools("apt-get", "dpkg-deb", "gpg"),
     pytest.mark.root,
+    pytest.mark.network,
 ]
 
 NAME = "metalk8s-tools-el9"
@@ -31,7 +36,18 @@ repositories:
   tools: {{archives: [tools], architecture: x86_64, distribution: el9, packages: [hello]}}
 images: {{archives: [debian], ship: {{tool: {{tag: "1.0"}}}}}}
 """
-INSTALLED = ["hello-1.0-1.el9.x86_64", "lib-2:1.0-1.el9.noarch"]
+TREE = {
+    "debian": ["tree-dbgsym_2.1.0-1_amd64.deb", "tree_2.1.0-1_amd64.deb"],
+    "redhat": ["tree-2.1.0-1.el9.src.rpm", "tree-2.1.0-1.el9.x86_64.rpm"],
+}
+C_LIBRARY = [
+    "libc.so.6()(64bit)",
+    *(f"libc.so.6(GLIBC_{each})(64bit)" for each in ("2.2.5", "2.3", "2.3.4", "2.4", "2.7", "2.14", "2.33", "2.34")),
+    "rtld(GNU_HASH)",
+]
+"""What a program may ask of the C library of EL 9."""
+
+INSTALLED = ["glibc-2.34-1.el9.x86_64", "hello-1.0-1.el9.x86_64", "lib-2:1.0-1.el9.noarch", "tree-2.1.0-1.el9.x86_64"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,22 +58,27 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    """One commit with an archive of RPMs, built by an ordinary user, and by root, elsewhere, without dnf and rpm."""
+    """One commit with archives of both families, built by an ordinary user, and by root, elsewhere, without rpm."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="rpms-"))
     directory.chmod(0o755)
     user = conftest.ORDINARY_USER
     with (
         openpgp.home() as home,
-        small.Upstream(directory / "archive", home) as upstream,
+        archive.Archive(directory / "archive", home, home.make("archive")) as upstream,
         rpms.Archive(directory / "rpms", home, home.make("tools")) as tools,
     ):
         tools.add(Rpm("hello", architecture="x86_64", requires=["lib"]), Rpm("lib", epoch=2), Rpm("unused"))
         tools.publish()
+        toolchain.add(upstream, small.SUITE)
+        upstream.add(small.SUITE, small.ALPHA, small.LIBALPHA)
+        upstream.publish(small.SUITE)
         first = conftest.clone(
-            directory / "first", user=user, DEBIAN_MIRROR=upstream.mirror.url, TOOLS_MIRROR=tools.url, NO_PROXY="*"
+            directory / "first", user=user, DEBIAN_MIRROR=upstream.url, TOOLS_MIRROR=tools.url, NO_PROXY="*"
         )
         _write(first, home, upstream.key, tools)
-        assert "lib:noarch: absent -> 2:1.0-1.el9" in first.doit("lock")
+        said = first.doit("lock")
+        assert "lib:noarch: absent -> 2:1.0-1.el9" in said
+        assert "gcc-12:amd64: absent -> " in said
         author = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
         for argv in (["add", "--all"], ["commit", "--quiet", "--message=rpms: ship some"]):
             done = first.run("git", *author, *argv)
@@ -76,6 +97,7 @@ def _write(checkout: conftest.Checkout, home: openpgp.Home, debian_key: str, too
         "packages/keys/tools.asc": tools.key_file().read_text(),
         "images/tool/image.yaml": small.RECIPE,
         "salt/FILES": "pillar/top.sls.in\nsalt/top.sls.in\n",
+        **{f"packages/{each}": (toolchain.RECIPES / each).read_text() for each in toolchain.FILES},
     }
     for folder in ("salt", "pillar"):
         for below in [each for each in (checkout.root / folder).iterdir() if each.is_dir()]:
@@ -108,15 +130,21 @@ def _other(first: conftest.Checkout, directory: pathlib.Path) -> conftest.Checko
     return conftest.Checkout(directory / "checkout", {**first.environment, **changed}, umask=0o077)
 
 
-def _files(checkout: conftest.Checkout) -> dict[str, bytes]:
-    root = checkout.root / "_build/root" / FOLDER
+def _files(checkout: conftest.Checkout, folder: str) -> dict[str, bytes]:
+    root = checkout.root / "_build" / folder
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def test_two_users_in_two_folders_get_the_same_bytes(site: Site) -> None:
-    files = _files(site.first)
-    assert {f"Packages/{Rpm('hello', architecture='x86_64').file_name}", "repodata/repomd.xml.asc", *KEYS} <= set(files)
-    assert _files(site.second) == files
+    files = _files(site.first, f"root/{FOLDER}")
+    hello = Rpm("hello", architecture="x86_64").file_name
+    assert {f"Packages/{hello}", f"Packages/{TREE['redhat'][1]}", "repodata/repomd.xml.asc", *KEYS} <= set(files)
+    assert {f"pool/{name}" for name in TREE["debian"]} <= set(_files(site.first, "root/packages/debian/metalk8s-small"))
+    for family, names in TREE.items():
+        built = _files(site.first, f"packages/{family}/tree")
+        assert sorted(built) == names
+        assert _files(site.second, f"packages/{family}/tree") == built
+    assert _files(site.second, "root/packages") == _files(site.first, "root/packages")
     assert site.second.iso_digest() == site.first.iso_digest()
 
 
@@ -131,20 +159,54 @@ def test_the_judge_finds_no_fault_and_finds_a_forged_one(site: Site, tmp_path: p
     assert f"{FOLDER}/repodata/repomd.xml.asc" in {fault.path for fault in verify.judge(root, trust).faults}
 
 
+def _install_by_dnf(machine: rpms.Client) -> None:
+    """A pulled closure and what was built here, on a host that has a C library; nothing is left to wish for."""
+    base = machine.root / "base"
+    base.mkdir(parents=True)
+    glibc = Rpm("glibc", "2.34-1.el9", "x86_64", provides=C_LIBRARY)
+    (base / glibc.file_name).write_bytes(glibc.content())
+    command.run(["createrepo_c", "-q", base])
+    known = [f"--repofrompath=base,{base}", "--setopt=base.gpgcheck=0", "--setopt=base.repo_gpgcheck=0"]
+    machine.dnf(*known, "install", "hello", "tree")
+    assert machine.installed() == INSTALLED
+    machine.dnf(*known, "repoclosure")
+    _check_runs(machine.root / "root/usr/bin/tree")
+
+
+def _check_runs(program: pathlib.Path) -> None:
+    assert command.run([program, "--version"]).startswith(b"tree v2.1.0")
+
+
+@pytest.fixture(scope="module")
+def extracted(site: Site, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The files of the ISO, read back by another program."""
+    folder = tmp_path_factory.mktemp("iso")
+    # All of it: a file that stands in several places is a hard link to the first of them.
+    command.run(["bsdtar", "-x", "-f", site.first.iso, "-C", folder])
+    return folder
+
+
 def test_dnf_installs_from_the_staged_tree_over_http(site: Site, tmp_path: pathlib.Path) -> None:
     served = site.first.root / "_build/root/packages/redhat"
-    machine = rpms.Client(tmp_path, served, [NAME], KEYS)
-    machine.dnf("install", "hello")
-    assert machine.installed() == INSTALLED
-    machine.dnf("repoclosure")
+    _install_by_dnf(rpms.Client(tmp_path, served, [NAME], KEYS))
 
 
-def test_dnf_installs_from_what_is_read_back_of_the_iso(site: Site, tmp_path: pathlib.Path) -> None:
-    # All of it: a file that stands in several places is a hard link to the first of them.
-    command.run(["bsdtar", "-x", "-f", site.first.iso, "-C", tmp_path])
-    machine = rpms.Client(tmp_path / "client", tmp_path / "packages/redhat", [NAME], KEYS, is_http=False)
-    machine.dnf("install", "hello")
-    assert machine.installed() == INSTALLED
+def test_dnf_installs_from_what_is_read_back_of_the_iso(extracted: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    _install_by_dnf(rpms.Client(tmp_path, extracted / "packages/redhat", [NAME], KEYS, is_http=False))
+
+
+def test_the_program_that_was_built_runs(extracted: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    command.run(["dpkg-deb", "-x", extracted / "packages/debian/metalk8s-small/pool" / TREE["debian"][1], tmp_path])
+    _check_runs(tmp_path / "usr/bin/tree")
+
+
+def test_all_packages_can_be_installed_on_minimal_hosts(extracted: pathlib.Path) -> None:
+    hosts = [bases.load(conftest.ROOT / f"packages/bases/{name}-minimal.yaml") for name in ("debian-12", "el-9")]
+    said = "".join(map(str, closure.check(extracted, hosts)))
+    assert said == (
+        "debian on debian-12-minimal: all 4 packages can be installed\n"
+        "redhat el9 on el-9-minimal: all 3 packages can be installed\n"
+    )
 
 
 def test_nothing_to_do_is_no_work(site: Site) -> None:

@@ -1,6 +1,5 @@
 """The packages that are built here: the same bytes wherever they are built, checked, installed and run."""
 
-import contextlib
 import dataclasses
 import io
 import os
@@ -23,10 +22,8 @@ from buildchain import (
     digest,
     errors,
     executor,
-    fetch,
     lock,
     manifest,
-    mirrors,
     rpm,
     signing,
     stage,
@@ -36,7 +33,7 @@ from buildchain import (
 from buildchain.rootfs import package
 from buildchain.tasks import building, context, pull
 from scr_testing import docker, newer
-from tests.support import rpms
+from tests.support import openpgp, rpms
 
 ROOT = pathlib.Path(__file__).parents[2]
 RECIPES = pathlib.Path(__file__).parents[1] / "support" / "recipes"
@@ -339,48 +336,23 @@ def test_the_release_package_holds_the_key_and_the_sources(shop: Workshop) -> No
     assert "Signed-By: /etc/apt/keyrings/metalk8s.asc" in sources
 
 
-def _check_the_author(recipe: builder.recipe.Recipe, kept: store.Store) -> None:
-    builder.authorship.check(recipe, kept)
-    (signed,) = (each for each in recipe.pulled if each.name == recipe.dsc)
-    text = kept.read(signed.content.digest)
-    other = (ROOT / "packages/keys/development/public.asc").read_bytes()
-    for content, key in [(text, other), (text.replace(b"2.1.0", b"2.1.1", 1), recipe.dsc_key), (b"", recipe.dsc_key)]:
-        forged = dataclasses.replace(signed, content=kept.add_bytes(content))
-        with pytest.raises(errors.BuildchainError, match="is not signed by the recipe's `dsc-key`"):
-            builder.authorship.check(dataclasses.replace(recipe, pulled=(forged,), dsc_key=key), kept)
-
-
-def test_a_program_in_c_from_a_source_package(shop: Workshop, tmp_path: pathlib.Path) -> None:
-    here, kept = shop.here, shop.here.store
+def test_a_source_is_its_makers(tmp_path: pathlib.Path) -> None:
+    kept = store.Store(tmp_path)
     recipe = builder.recipe.load(RECIPES, "tree", "0")
-    found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
-    requests = [building._request(here, found, each) for each in recipe.pulled]
-    with contextlib.closing(fetch.progress_on(sys.stderr)) as progress:
-        fetch.pull(requests, kept, here.fetch_options, progress)
-    _check_the_author(recipe, kept)
-    archives = here.manifest.repositories[0].archives
-    request = recipe.request(builder.recipe.DEBIAN, here.tools, archives)
-    apt = deb.open_apt(
-        tmp_path,
-        [deb.Source(each, found.url(each)) for each in map(here.manifest.archives.get, archives) if each],
-        "amd64",
-    )
-    held = deb.resolve(apt, request).packages
-    pull.pull_packages(here, held)
-    layer = builder.room.layer(held, here.tools, kept)
-    sources = tree.build(tree.File(each.name, each.content) for each in recipe.pulled)
-    built = shop.room.run(builder.steps.deb(recipe, layer, sources, kept, epoch=EPOCH))
-    packed = shop.room.run(builder.steps.srpm(recipe, layer, sources, kept, epoch=EPOCH, held=held, lint=LINT))
-    inputs = builder.steps.packages(packed)
-    rebuilt = builder.steps.packages(
-        shop.room.run(builder.steps.rpm(recipe, layer, inputs, kept, epoch=EPOCH, held=held, lint=LINT))
-    )
-    debs = builder.steps.packages(built)
-    assert [file.path for file in rebuilt.files()] == ["tree-2.1.0-1.el9.x86_64.rpm"]
-    assert "tree_2.1.0-1_amd64.deb" in [file.path for file in debs.files()]
-    run = "dpkg -i ./tree_*.deb; tree --version > deb; rpm2cpio ./*.rpm | cpio -id; usr/bin/tree --version > rpm"
-    tried = shop.room.run(
-        executor.Action("tree runs", ("sh", "-euc", run), (layer,), tree.merge(debs, rebuilt), ("deb", "rpm"))
-    )
-    for content in tried.outputs.values():
-        assert kept.read(content.digest).startswith(b"tree v2.1.0")
+    with openpgp.home() as home:
+        keys = {name: home.make(name) for name in ("maker", "other")}
+        public = {name: home.public(key) for name, key in keys.items()}
+        text = home.clearsign(b"Source: tree\nVersion: 2.1.0\n", keys["maker"])
+
+    def check(content: bytes, key: str) -> None:
+        sources = tuple(
+            dataclasses.replace(each, content=kept.add_bytes(content))
+            for each in recipe.pulled
+            if each.name == recipe.dsc
+        )
+        builder.authorship.check(dataclasses.replace(recipe, pulled=sources, dsc_key=public[key]), kept)
+
+    check(text, "maker")
+    for content, key in [(text, "other"), (text.replace(b"2.1.0", b"2.1.1", 1), "maker"), (b"", "maker")]:
+        with pytest.raises(errors.BuildchainError, match="is not signed by the recipe's `dsc-key`"):
+            check(content, key)

@@ -40,6 +40,7 @@ def dockerd() -> Iterator[Client]:
 
 
 def _argv(directory: str, bridge: str) -> list[str]:
+    # The storage driver is dockerd's choice: overlay2, or vfs, which copies whole images, where it cannot be.
     return [
         "dockerd",
         f"--data-root={directory}/data",
@@ -47,7 +48,6 @@ def _argv(directory: str, bridge: str) -> list[str]:
         f"--pidfile={directory}/pid",
         f"--host=unix://{directory}/docker.sock",
         f"--bridge={bridge}",
-        "--storage-driver=vfs",
         "--iptables=false",
         "--ip-forward=false",
         "--ip-masq=false",
