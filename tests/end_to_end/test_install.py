@@ -11,7 +11,7 @@ import pytest
 
 from buildchain import command, registry
 from tests.end_to_end import conftest
-from tests.support import containerd, nginx, rpms
+from tests.support import containerd, nginx, offline, rpms
 
 pytestmark = pytest.mark.tools("mmdebstrap", "unshare", "bsdtar", "ctr", "containerd", "skopeo", "nginx", "runc")
 
@@ -28,12 +28,16 @@ def extracted(first: conftest.Checkout, tmp_path_factory: pytest.TempPathFactory
     return folder
 
 
-def _bootstrap(medium: pathlib.Path, target: pathlib.Path) -> str:
-    """Install a whole Debian and what a node needs, with no other source and no network; returns what dpkg says."""
+def _bootstrap(medium: pathlib.Path, target: pathlib.Path, base: str = "") -> str:
+    """Install a whole Debian and what a node needs, with no other source and no network; returns what dpkg says.
+
+    `base` is where apt finds the medium, by default its files.
+    """
     key = medium / "signing-key.asc"
-    source = f"deb [signed-by={key}] copy:{medium / _REPOSITORY} ./"
+    source = f"deb [signed-by={key}] {base or f'copy:{medium}'}/{_REPOSITORY} ./"
     include = "apt,ca-certificates,containerd,conntrack,ethtool,ipset,iptables,python3,runc,socat,xfsprogs,gnupg"
-    argv = ["unshare", "--net", "mmdebstrap", "--quiet", "--variant=essential", f"--include={include}"]
+    argv = [*offline.argv(medium, is_root=True), "mmdebstrap", "--quiet"]
+    argv += ["--variant=essential", f"--include={include}"]
     done = subprocess.run(
         [*argv, "", str(target), source], capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]}
     )
@@ -73,9 +77,10 @@ def _own_debs(medium: pathlib.Path, target: str) -> str:
 
 @pytest.mark.parametrize("medium", ["staged", "iso"])
 def test_debian_installs_offline(first: conftest.Checkout, extracted: pathlib.Path, medium: str) -> None:
+    """From the staged tree over HTTP, and from the files of the ISO."""
     root = first.root / "_build/root" if medium == "staged" else extracted
     with tempfile.TemporaryDirectory(prefix="debian-") as target:
-        listed = _bootstrap(root, pathlib.Path(target))
+        listed = _bootstrap(root, pathlib.Path(target), offline.URL if medium == "staged" else "")
         for program in ("containerd", "runc", "iptables", "ipset", "conntrack", "socat", "python3"):
             subprocess.run(["chroot", target, "which", program], check=True, capture_output=True)
         said = _own_debs(root, target)

@@ -32,8 +32,9 @@ archives:
   debian: {{origin: Test, suite: {small.SUITE}, components: [main], keys: [packages/keys/test.asc]}}
   tools: {{type: rpm, keys: [packages/keys/tools.asc]}}
 repositories:
-  small: {{archives: [debian], packages: [alpha]}}
-  tools: {{archives: [tools], architecture: x86_64, distribution: el9, packages: [hello]}}
+  small: {{archives: [debian], packages: [alpha], builds: [tree]}}
+  tools: {{archives: [tools], architecture: x86_64, distribution: el9, packages: [hello], builds: [tree]}}
+builder: {{archives: [debian]}}
 images: {{archives: [debian], ship: {{tool: {{tag: "1.0"}}}}}}
 """
 TREE = {
@@ -213,3 +214,42 @@ def test_nothing_to_do_is_no_work(site: Site) -> None:
     said = site.first.doit()
     assert "-- INDEX RPM" in said
     assert "-- PULL" in said
+
+
+def _titles(said: str) -> set[str]:
+    return {" ".join(line.removeprefix("-- ").split()[:-1]) for line in said.splitlines() if line.startswith("-- ")}
+
+
+def test_wildcards_choose_the_steps_of_packages(site: Site) -> None:
+    """Section 24.4.5 of MetalK8s 2.5.1: all steps of a package, and one step of all packages."""
+    steps = {"MKDIR", "GET_SRC", "BUILD SRPM", "BUILD RPM"}
+    assert steps <= _titles(site.first.doit("_build_rpm_packages:tree/*"))
+    assert {"MKDIR", "GET_SRC"} == _titles(site.first.doit("_build_rpm_packages:*/get_source")) & (
+        steps | {"BUILD DEB"}
+    )
+    assert {"MKDIR", "GET_SRC", "BUILD DEB"} == _titles(site.first.doit("_build_deb_packages:tr*/*")) & (
+        steps | {"BUILD DEB"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("builder", "line"),
+    [
+        ("auto", "BUILDER=auto: this machine refuses user namespaces, and we are not root"),
+        ("namespace", "BUILDER=namespace: this machine refuses user namespaces"),
+        ("chroot", "BUILDER=chroot: needs root"),
+        ("docker", "BUILDER=docker: no engine answers `docker --host unix:///nonexistent version`"),
+    ],
+)
+def test_a_machine_without_a_room_is_told_before_anything_is_pulled(
+    site: Site, tmp_path: pathlib.Path, builder: str, line: str
+) -> None:
+    (tmp_path / "unshare").write_text("#!/bin/sh\nexit 1\n")
+    for each in (tmp_path, *tmp_path.parents[:2], tmp_path / "unshare"):
+        each.chmod(0o755)
+    variables = {"BUILDER": builder, "DOCKER_HOST": "unix:///nonexistent", "BUILD_ROOT": f"_build/{builder}"}
+    path = f"{tmp_path}:{site.first.environment['PATH']}"
+    done = site.first.run("./doit.sh", PATH=path, **variables)
+    assert done.returncode == 1
+    assert line in done.stdout.splitlines()
+    assert "PULL" not in done.stdout

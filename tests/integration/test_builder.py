@@ -1,5 +1,6 @@
 """The packages that are built here: the same bytes wherever they are built, checked, installed and run."""
 
+import concurrent.futures
 import dataclasses
 import io
 import os
@@ -154,13 +155,17 @@ def test_the_same_packages_whoever_builds_them(shop: Workshop, tmp_path: pathlib
     ]
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     unable = ["setpriv", "--bounding-set=-sys_admin"]
-    assert _packages(_elsewhere(nobody, "namespace", actions, shop.here.store)) == expected
-    assert _packages(_elsewhere(unable, "auto", actions, shop.here.store)) == expected
-    with docker.dockerd() as client:
-        other = store.Store(tmp_path / "store")
-        _share(actions, shop.here.store, other)
+    other = store.Store(tmp_path / "store")
+    _share(actions, shop.here.store, other)
+    with docker.dockerd() as client, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         room = executor.choose("docker", other, tmp_path / "rooms", tmp_path / "logs", client.argv)
-        assert _packages(_lines(actions, map(room.run, actions))) == expected
+        ways = [
+            pool.submit(_elsewhere, nobody, "namespace", actions, shop.here.store),
+            pool.submit(_elsewhere, unable, "auto", actions, shop.here.store),
+            pool.submit(lambda: _lines(actions, map(room.run, actions))),
+        ]
+        for way in ways:
+            assert _packages(way.result()) == expected
 
 
 def test_what_a_recipe_requires_must_be_there(shop: Workshop) -> None:

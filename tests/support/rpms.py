@@ -14,7 +14,7 @@ import typing
 from collections.abc import Sequence
 
 from buildchain import command
-from tests.support import openpgp
+from tests.support import offline, openpgp
 
 DATE = 1_700_000_000
 _SPEC = """\
@@ -214,15 +214,6 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-_CLIENT = """\
-ip link set lo up
-python3 -m http.server --bind 127.0.0.1 --directory "$1" 8000 >/dev/null 2>&1 &
-until python3 -c 'import socket; socket.create_connection(("127.0.0.1", 8000))' 2>/dev/null; do sleep 0.05; done
-shift
-exec "$@"
-"""
-
-
 @dataclasses.dataclass(frozen=True)
 class Client:
     """A machine without network that knows the repositories below a folder, and checks both signatures.
@@ -253,9 +244,7 @@ class Client:
         argv = ["dnf", "-q", "-y", f"--config={self.root}/dnf.conf", "--disableplugin=local", "--releasever=9"]
         argv += [f"--installroot={self.root}/root", "--forcearch=x86_64"]
         argv += [f"--setopt={name}={value}" for name, value in options.items()]
-        spaces = ["unshare", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        script: list[command.Argument] = ["sh", "-euc", _CLIENT, "client", self.served]
-        return command.run([*spaces, *script, *argv, *arguments]).decode()
+        return command.run([*offline.argv(self.served, is_root=False), *argv, *arguments]).decode()
 
     def installed(self) -> list[str]:
         """NAME-EPOCH:VERSION-RELEASE.ARCHITECTURE of what is installed."""
@@ -264,7 +253,7 @@ class Client:
         return sorted(line for line in found if not line.startswith("gpg-pubkey"))
 
     def _stanza(self, name: str) -> str:
-        base = f"http://127.0.0.1:8000/{name}" if self.is_http else f"file://{self.served}/{name}"
+        base = f"{offline.URL}/{name}" if self.is_http else f"file://{self.served}/{name}"
         keys = " ".join(f"file://{self.served}/{name}/{key}" for key in self.keys)
         return (
             f"[{pathlib.PurePath(name).name}]\nname={name}\nbaseurl={base}\nenabled=1\ngpgcheck=1\nrepo_gpgcheck=1\n"
