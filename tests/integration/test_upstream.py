@@ -1,6 +1,7 @@
-"""The example of MetalK8s' own images, all of it, with registries on the loopback under the names of the real ones."""
+"""The example of MetalK8s' own images and RPMs, all of it, with registries and archives on the loopback."""
 
 import concurrent.futures
+import contextlib
 import json
 import pathlib
 import re
@@ -9,7 +10,8 @@ import shutil
 import pytest
 
 from buildchain import command, document, lock, manifest
-from tests.support import checkouts, images, mirror, openpgp, registries, small
+from tests.support import checkouts, images, mirror, openpgp, registries, rpms, small
+from tests.support.rpms import Rpm
 
 pytestmark = pytest.mark.tools("docker-registry", "skopeo", "git", "apt-get")
 
@@ -96,6 +98,82 @@ def test_the_repositories_of_rpms_fit_in(tmp_path: pathlib.Path) -> None:
     assert all(
         loaded.archives[name].url.startswith("https://") for each in loaded.repositories for name in each.archives
     )
+
+
+ARCHIVES = {
+    "kubernetes": [
+        Rpm("cri-tools", "1.29.0-150500.1.1", "x86_64"),
+        Rpm("kubectl", "1.29.15-150500.1.1", "x86_64"),
+        Rpm("kubelet", "1.29.15-150500.1.1", "x86_64", requires=["kubernetes-cni >= 1.2.0", "conntrack", "socat"]),
+        Rpm("kubelet", "1.29.8-150500.1.1", "x86_64", requires=["kubernetes-cni >= 1.2.0", "conntrack", "socat"]),
+        Rpm("kubernetes-cni", "1.3.0-150500.1.1", "x86_64"),
+    ],
+    "saltstack": [
+        Rpm("salt-minion", "3002.9-1.el8", requires=["salt = 3002.9-1.el8"]),
+        Rpm("salt", "3002.9-1.el8", requires=["python3-pyyaml"]),
+    ],
+    "epel": [Rpm("python3-m2crypto", "0.38.0-1.el8", "x86_64"), Rpm("python3-boto3", requires=["python3-dateutil"])],
+    "baseos": [
+        Rpm("conntrack-tools", provides=["conntrack"]),
+        Rpm("python3-dateutil", "2.6.1-6.el8", epoch=1),
+        Rpm("python3-pyyaml"),
+    ],
+    "appstream": [Rpm("socat", architecture="x86_64"), Rpm("socat", architecture="i686")],
+}
+"""The packages that the example asks for, and some of what they depend on."""
+
+SHIPPED = {
+    "kubernetes-el8": ["conntrack-tools", "cri-tools", "kubectl", "kubelet", "kubernetes-cni", "socat"],
+    "saltstack-el8": ["python3-pyyaml", "salt", "salt-minion"],
+    "epel-el8": ["python3-boto3", "python3-dateutil", "python3-m2crypto"],
+}
+
+
+@pytest.mark.tools("dnf", "rpm", "rpmbuild", "rpmkeys", "rpmsign", "createrepo_c", "unshare")
+def test_the_repositories_of_rpms_are_locked_and_indexed(tmp_path: pathlib.Path) -> None:
+    """As README.md says: keys saved, sections added, and EPEL from a copy that is signed, because EPEL is not."""
+    with contextlib.ExitStack() as stack:
+        home = stack.enter_context(openpgp.home())
+        debs = stack.enter_context(small.Upstream(tmp_path / "archive", home))
+        checkout = checkouts.clone(tmp_path, debs)
+        folder = checkout.root / "examples/upstream"
+        intent = _with_rpms(folder)[1]
+        text = intent.read_text().partition("    alertmanager:")[0].replace("origin: Debian", "origin: Test")
+        intent.write_text(f"{text}    tool: {{tag: '1.0'}}\n")
+        checkout.write("examples/upstream/packages/keys/debian-archive-bookworm-stable.asc", _public(home, debs.key))
+        served = {}
+        for name, archive in manifest.load(intent).archives.items():
+            if archive.type == manifest.RPM:
+                made = rpms.Archive(tmp_path / name, home, home.make(name))
+                served[name] = stack.enter_context(made)
+                made.add(*ARCHIVES[name])
+                made.publish()
+                with archive.keys[0].open("a") as stream:
+                    stream.write(_public(home, made.key))
+        mirrors = {f"{name.upper()}_MIRROR": each.url for name, each in served.items()}
+        run = {"DISTRIBUTION": "examples/upstream", **mirrors}
+
+        signature = served["epel"].repodata / "repomd.xml.asc"
+        unsigned = signature.rename(tmp_path / "signature")
+        assert "epel: its repomd.xml is not signed" in checkout.doit("lock", code=1, **run)
+        unsigned.rename(signature)
+        checkout.doit("lock", **run)
+        locked = lock.load(folder / lock.FILE_NAME)
+        for name, expected in SHIPPED.items():
+            assert [each.name for each in locked.set(f"repository {name}").packages] == expected
+        checkout.doit("packaging", "populate_iso", **run)
+
+    root = checkout.staged / "packages/redhat"
+    for name, expected in SHIPPED.items():
+        keys = sorted(path.name for path in (root / f"metalk8s-{name}").glob("RPM-GPG-KEY-*"))
+        machine = rpms.Client(tmp_path / f"client-{name}", root, [f"metalk8s-{name}"], keys)
+        machine.dnf("install", *expected)
+        assert [nevra.rsplit("-", 2)[0] for nevra in machine.installed()] == expected
+        machine.dnf("repoclosure")
+
+
+def _public(home: openpgp.Home, key: str) -> str:
+    return home.public(key).decode()
 
 
 def _with_rpms(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
