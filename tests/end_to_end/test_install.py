@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from buildchain import command, registry
+from buildchain import bases, closure, command, registry
 from tests.end_to_end import conftest
 from tests.support import containerd, nginx, offline, rpms
 
@@ -131,6 +131,14 @@ def test_el_installs_own_packages_offline(first: conftest.Checkout, tmp_path: pa
         "metalk8s_containerd.py",
         "metalk8s_salt.py",
     ]
+
+
+@pytest.mark.tools("apt-get", "dnf")
+def test_all_packages_can_be_installed_on_minimal_hosts(extracted: pathlib.Path) -> None:
+    hosts = [bases.load(conftest.ROOT / f"packages/bases/{name}-minimal.yaml") for name in ("debian-12", "el-9")]
+    answers = closure.check(extracted, hosts)
+    assert [answer.host for answer in answers] == ["debian on debian-12-minimal", "redhat el9 on el-9-minimal"]
+    assert [answer.holes for answer in answers] == [{}, {}]
 
 
 def test_tampered_repository_is_refused(extracted: pathlib.Path, tmp_path: pathlib.Path) -> None:

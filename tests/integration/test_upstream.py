@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 import shutil
+import typing
 
 import pytest
 
@@ -110,7 +111,7 @@ ARCHIVES = {
     ],
     "saltstack": [
         Rpm("salt-minion", "3002.9-1.el8", requires=["salt = 3002.9-1.el8"]),
-        Rpm("salt", "3002.9-1.el8", requires=["python3-pyyaml"]),
+        Rpm("salt", "3002.9-1.el8", requires=["python3-pyyaml", "/bin/sh"]),
     ],
     "epel": [Rpm("python3-m2crypto", "0.38.0-1.el8", "x86_64"), Rpm("python3-boto3", requires=["python3-dateutil"])],
     "baseos": [
@@ -121,6 +122,15 @@ ARCHIVES = {
     "appstream": [Rpm("socat", architecture="x86_64"), Rpm("socat", architecture="i686")],
 }
 """The packages that the example asks for, and some of what they depend on."""
+
+BASH = Rpm("bash", "4.4.20-1.el8", "x86_64", provides=["/bin/sh"])
+BASE = """\
+family: redhat
+architecture: x86_64
+packages:
+  bash: {version: 4.4.20-1.el8, provides: [/bin/sh]}
+"""
+"""What hosts hold: the example names no base, README.md says how."""
 
 SHIPPED = {
     "kubernetes-el8": ["conntrack-tools", "cri-tools", "kubectl", "kubelet", "kubernetes-cni", "socat"],
@@ -139,7 +149,11 @@ def test_the_repositories_of_rpms_are_locked_and_indexed(tmp_path: pathlib.Path)
         folder = checkout.root / "examples/upstream"
         intent = _with_rpms(folder)[1]
         text = intent.read_text().partition("    alertmanager:")[0].replace("origin: Debian", "origin: Test")
+        text = text.replace(
+            "  saltstack:\n    distribution: el8\n", "  saltstack:\n    distribution: el8\n    base: el-8-base.yaml\n"
+        )
         intent.write_text(f"{text}    tool: {{tag: '1.0'}}\n")
+        checkout.write("examples/upstream/el-8-base.yaml", BASE)
         checkout.write("examples/upstream/packages/keys/debian-archive-bookworm-stable.asc", _public(home, debs.key))
         served = {}
         for name, archive in manifest.load(intent).archives.items():
@@ -151,25 +165,26 @@ def test_the_repositories_of_rpms_are_locked_and_indexed(tmp_path: pathlib.Path)
                 with archive.keys[0].open("a") as stream:
                     stream.write(_public(home, made.key))
         mirrors = {f"{name.upper()}_MIRROR": each.url for name, each in served.items()}
-        run = {"DISTRIBUTION": "examples/upstream", **mirrors}
+        run: dict[str, typing.Any] = {"DISTRIBUTION": "examples/upstream", **mirrors}
 
         signature = served["epel"].repodata / "repomd.xml.asc"
         unsigned = signature.rename(tmp_path / "signature")
         assert "epel: its repomd.xml is not signed" in checkout.doit("lock", code=1, **run)
         unsigned.rename(signature)
-        checkout.doit("lock", **run)
+        assert "repository saltstack-el8 needs of its hosts: bash\n" in checkout.doit("lock", **run)
         locked = lock.load(folder / lock.FILE_NAME)
         for name, expected in SHIPPED.items():
             assert [each.name for each in locked.set(f"repository {name}").packages] == expected
         checkout.doit("packaging", "populate_iso", **run)
 
     root = checkout.staged / "packages/redhat"
+    known = rpms.base(tmp_path / "base", BASH)
     for name, expected in SHIPPED.items():
         keys = sorted(path.name for path in (root / f"metalk8s-{name}").glob("RPM-GPG-KEY-*"))
         machine = rpms.Client(tmp_path / f"client-{name}", root, [f"metalk8s-{name}"], keys)
-        machine.dnf("install", *expected)
-        assert [nevra.rsplit("-", 2)[0] for nevra in machine.installed()] == expected
-        machine.dnf("repoclosure")
+        machine.dnf(*known, "install", *expected)
+        assert [nevra.rsplit("-", 2)[0] for nevra in machine.installed() if not nevra.startswith("bash-")] == expected
+        machine.dnf(*known, "repoclosure")
 
 
 def _public(home: openpgp.Home, key: str) -> str:
