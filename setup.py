@@ -9,5 +9,7 @@ setuptools.setup(
         "buildchain.keys",
         "buildchain.recipes",
         "static_container_registry",
-    ]
+    ],
+    # What lint asks on the node's behalf.
+    py_modules=["buildchain.node.metalk8s_registry"],
 )

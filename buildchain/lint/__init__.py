@@ -72,7 +72,7 @@ def _check_operator(of: subject.Subject, said: declared.Declared | None, found: 
 def _check_medium(of: subject.Subject, found: findings.Findings, *, with_nginx: bool) -> None:
     said = manifest.load(of, found)
     present = images.check(of, found)
-    registry.check(of, found, with_nginx=with_nginx)
+    registry.check(of, said.id if said else "solution", found, with_nginx=with_nginx)
     if said:
         declared.check(said, found)
         declared.check_annotations(said, found)

@@ -14,6 +14,8 @@ MAX_VOLUME_ID = 32
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _VERSION = re.compile(r"\d+(\.\d+){2}(-[0-9a-z]+([.-][0-9a-z]+)*)?")
+# OCI distribution-spec 1.1, "Pulling manifests", of what an RFC 1123 label may hold.
+_REPOSITORY = re.compile(r"[0-9a-z]+((\.|-+)[0-9a-z]+)*")
 _DNS = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 _QUALIFIED = re.compile(rf"({_DNS}/)?[A-Za-z0-9]([-._A-Za-z0-9]{{0,61}}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?)?")
@@ -155,6 +157,8 @@ def _problems_of_version(declared: Declared) -> Iterator[tuple[str, str]]:
     volume = declared.id.replace(".", "-")
     if _LABEL.fullmatch(str(declared.name.value)) and not _LABEL.fullmatch(volume):
         yield "version-volume-name", f"{volume!r} cannot name a volume"
+    if not _REPOSITORY.fullmatch(version):
+        yield "version-repository", f"{declared.id!r} cannot begin the name of an image"
     if len(declared.id) > MAX_LABEL:
         yield "id-length", f"{declared.id!r} has {len(declared.id)} characters"
     if not _VERSION.fullmatch(version):

@@ -1,49 +1,29 @@
 """Rules about `registry-config.inc.j2`: the one text of a Solution that all images depend on."""
 
+import functools
+import importlib.util
 import pathlib
 import re
 import tempfile
-from collections.abc import Iterator
+import types
 
 from buildchain import command, errors
 from buildchain.lint import findings, subject
+from buildchain.solution import shipped
 from buildchain.verify import images, medium, nginx, solution
 from buildchain.verify import registry as judge
 
 PATH = solution.CONFIG_PATH
 _WRONG_NAME = "registry-config.inc"
 _PLACEHOLDER = re.compile(r"\{\{\s*(.*?)\s*\}\}|\{[%#].*?[%#]\}", re.DOTALL)
-_HARMLESS = {
-    "add_header",
-    "alias",
-    "charset",
-    "client_max_body_size",
-    "default_type",
-    "deny",
-    "error_page",
-    "etag",
-    "expires",
-    "gzip",
-    "gzip_static",
-    "if",
-    "if_modified_since",
-    "internal",
-    "limit_except",
-    "location",
-    "log_not_found",
-    "max_ranges",
-    "return",
-    "rewrite",
-    "root",
-    "sendfile",
-    "set",
-    "tcp_nopush",
-    "try_files",
-    "types",
-    "uninitialized_variable_warn",
+_RULES = {
+    "syntax": "registry-config-syntax",
+    "directive": "registry-config-directive",
+    "folder": "registry-config-root",
+    "name": "registry-config-reach",
+    "variable": "registry-config-reach",
 }
-"""What a registry of files is made of. Anything else could open a file, a port or another host in the pod that serves
-every image of the cluster; `nginx -t` would open it right here."""
+"""By what a problem is about, as the node's own code says it."""
 _MAIN = """\
 daemon off;
 pid {folder}/pid;
@@ -58,8 +38,12 @@ http {{
 """
 
 
-def check(of: subject.Subject, found: findings.Findings, *, with_nginx: bool) -> None:
-    """Check the template as text, then what it would answer once it is filled in."""
+def check(of: subject.Subject, identifier: str, found: findings.Findings, *, with_nginx: bool) -> None:
+    """Check the template as text, then what the node says to it, then what it would answer once it is filled in.
+
+    Arguments:
+        identifier: NAME-VERSION.
+    """
     if not of.contents.has_file(PATH):
         if of.contents.has_file(_WRONG_NAME):
             found.add("registry-config-name", _WRONG_NAME, f"is not called {PATH}")
@@ -71,10 +55,13 @@ def check(of: subject.Subject, found: findings.Findings, *, with_nginx: bool) ->
     except medium.DamagedError as error:
         found.add("registry-config-syntax", PATH, str(error))
         return
-    _check_placeholders(template.decode("utf-8", "replace"), found)
-    filled = solution.fill_in(template)
-    if _check_directives(filled, found) and with_nginx:
-        _check_with_nginx(filled, found)
+    text = template.decode("utf-8", "replace")
+    _check_placeholders(text, found)
+    is_accepted = _is_accepted_by_node(text, identifier, found)
+    _check_constants(template, found, is_accepted=is_accepted)
+    if is_accepted and with_nginx:
+        # Not before: nginx would open what a directive names, right here.
+        _check_with_nginx(solution.fill_in(template), found)
     _check_answers(of, found)
 
 
@@ -91,38 +78,42 @@ def _check_placeholders(text: str, found: findings.Findings) -> None:
         found.add("registry-config-root", PATH, "has no {{ registry_root }}")
 
 
-def _check_directives(filled: bytes, found: findings.Findings) -> bool:
-    """Check what nginx would be told to do; whether it may be asked what it thinks of it."""
+def _check_constants(template: bytes, found: findings.Findings, *, is_accepted: bool) -> None:
     try:
-        config = nginx.parse(filled)
+        config = nginx.parse(solution.fill_in(template))
     except medium.DamagedError as error:
-        found.add("registry-config-syntax", PATH, str(error))
-        return False
-    text = filled.decode("utf-8", "replace")
+        if is_accepted:
+            found.add("registry-config-syntax", PATH, str(error))
+        return
+    text = template.decode("utf-8", "replace")
     for each in config.block:
         if each.words[0] == "location" and each.words[-1] in ("/v2", "/v2/", "/v2/_catalog", "@404_tag"):
             where = " ".join(each.words)
             found.add("registry-config-constants", PATH, f"has the constant `{where}`", _line_of(text, where))
-    strange = [each for each in _directives(config) if each.words[0] not in _HARMLESS]
-    for each in strange:
-        found.add("registry-config-directive", PATH, f"has `{each.words[0]}`", _line_of(text, each.words[0]))
-    for each in _directives(config):
-        if each.words[0] in ("alias", "root") and not each.words[-1].startswith("$registry_root"):
-            found.add("registry-config-root", PATH, f"serves {each.words[-1]}", _line_of(text, each.words[-1]))
-    return not strange
-
-
-def _directives(block: nginx.Directive) -> Iterator[nginx.Directive]:
-    """Every directive, but not the lines of a list of types."""
-    for each in block.block:
-        yield each
-        if each.words[0] != "types":
-            yield from _directives(each)
 
 
 def _line_of(text: str, words: str) -> int:
     before, hit, _ = text.partition(words)
     return before.count("\n") + 1 if hit else 0
+
+
+def _is_accepted_by_node(template: str, identifier: str, found: findings.Findings) -> bool:
+    """Ask the code that the bootstrap node asks at import."""
+    answer = _node().render(template, identifier, f"/srv/scality/{identifier}/images")
+    for row in answer["problems"]:
+        found.add(_RULES[row["about"]], PATH, row["what"], row["line"])
+    return not answer["problems"]
+
+
+@functools.cache
+def _node() -> types.ModuleType:
+    path = shipped.node_modules() / "metalk8s_registry.py"
+    spec = importlib.util.spec_from_file_location("metalk8s_registry", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(str(path))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _check_with_nginx(filled: bytes, found: findings.Findings) -> None:

@@ -19,6 +19,11 @@ def keys() -> pathlib.Path:
     return _either("keys", "packages/keys")
 
 
+def node_modules() -> pathlib.Path:
+    """The folder of the code that judges a Solution's registry configuration where it is imported."""
+    return _either("node", "salt/_modules")
+
+
 def development_key() -> pathlib.Path:
     """The published key that signs what is no release."""
     return keys() / "development" / "secret.asc"

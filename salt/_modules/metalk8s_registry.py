@@ -3,18 +3,20 @@
 What a Solution ships is included in the server of every image and package of the cluster. So nothing of it is
 rendered as a template, and whatever could reach beyond the Solution's own names and files is refused: other
 directives, other locations, other folders, variables that a client sets.
+
+Nothing here needs Salt: lint asks this file, too, so that an author learns what the node would say.
 """
 
 import re
+import typing
 from collections.abc import Iterator
-
-from salt.exceptions import CommandExecutionError
 
 _DIRECTIVES = {
     *("add_header", "alias", "charset", "client_max_body_size", "default_type", "error_page", "etag", "gzip"),
     *("if", "if_modified_since", "internal", "location", "return", "rewrite", "root", "sendfile", "set", "types"),
 }
-"""What a registry of files is made of; what lint accepts beyond these, no generator of one writes."""
+"""What a registry of files is made of."""
+_MAX_SIZE = 4 << 20
 _MAX_DEPTH = 8
 _PLACEHOLDER = re.compile(r"\{\{\s*(repository|registry_root)\s*\}\}")
 # Quoting as ngx_conf_file.c reads it.
@@ -30,19 +32,29 @@ _READABLE = re.compile(r"static_registry_\w+|\d|uri|request_method|arg_n|arg_las
 """Variables that a configuration may look at."""
 _CATALOG = ["($uri", "=", "/v2/_catalog)"]
 
-Block = list["Directive"]
-Directive = tuple[list[str], Block]
+
+class Directive(typing.NamedTuple):
+    """One directive of nginx, quotes taken off, with what is within its braces."""
+
+    line: int
+    words: list[str]
+    block: "list[Directive]"
 
 
-def render(template: str, repository: str, root: str) -> str:
-    """The configuration of one Solution, filled in.
+Problem = tuple[str, str]
+"""What it is about (syntax, directive, name, variable or folder), and what is wrong."""
+
+
+def render(template: str, repository: str, root: str) -> dict[str, typing.Any]:
+    """The configuration of one Solution, filled in, and everything in it that could reach beyond the Solution.
 
     Arguments:
         repository: the first part of the names of its images.
         root: the folder of its images.
 
-    Raises:
-        CommandExecutionError: with everything in it that could reach beyond the Solution.
+    Returns:
+        `text`, and `problems`: each with its `line`, what it is `about`, and `what` is wrong. With any of them the text
+        must not be used.
 
     CLI Example::
 
@@ -50,31 +62,37 @@ def render(template: str, repository: str, root: str) -> str:
     """
     values = {"repository": repository, "registry_root": root}
     text = _PLACEHOLDER.sub(lambda match: values[match[1]], template)
-    try:
-        block = _parse(text)
-    except ValueError as error:
-        raise CommandExecutionError(f"is no configuration of nginx: {error}") from error
-    problems = list(dict.fromkeys(_problems(block, repository, root)))
-    if problems:
-        raise CommandExecutionError("; ".join(problems))
-    return text
+    if len(template) > _MAX_SIZE:
+        found = [(0, "syntax", f"it has more than {_MAX_SIZE} characters")]
+    else:
+        try:
+            found = list(dict.fromkeys(_problems(_parse(text), repository, root)))
+        except _SyntaxError as error:
+            found = [(error.line, "syntax", f"it is no configuration of nginx: {error}")]
+    return {"text": text, "problems": [{"line": line, "about": about, "what": what} for line, about, what in found]}
 
 
-def _parse(text: str) -> Block:
-    """Directives with their words, quotes taken off, and the blocks within them."""
-    if re.search(r"[^\t\n -~]", text):
-        raise ValueError("it has characters other than printable ASCII")
-    top: Block = []
+class _SyntaxError(ValueError):
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(what)
+        self.line = line
+
+
+def _parse(text: str) -> list[Directive]:
+    if match := re.search(r"[^\t\n -~]", text):
+        raise _SyntaxError(_line(text, match.start()), "it has characters other than printable ASCII")
+    top: list[Directive] = []
     blocks = [top]
     words: list[str] = []
-    offset = 0
+    offset = began = 0
     while offset < len(text):
         match = _TOKEN.match(text, offset)
         if match is None:
-            raise ValueError(f"at line {text.count(chr(10), 0, offset) + 1}")
+            raise _SyntaxError(_line(text, offset), f"{text[offset : offset + 20].splitlines()[0]!r} is no word of it")
+        began = began if words else offset
         offset = match.end()
         if match["mark"]:
-            blocks = _close(blocks, words, match["mark"])
+            blocks = _close(blocks, words, match["mark"], _line(text, began))
             words = []
         elif match["quoted"]:
             # nginx takes a backslash off before a quote or itself, and leaves it before all else.
@@ -82,45 +100,61 @@ def _parse(text: str) -> Block:
         elif match["word"]:
             words.append(match["word"])
     if len(blocks) != 1 or words:
-        raise ValueError("it ends within a directive")
+        raise _SyntaxError(_line(text, len(text)), "it ends within a directive")
     return top
 
 
-def _close(blocks: list[Block], words: list[str], mark: str) -> list[Block]:
+def _line(text: str, offset: int) -> int:
+    return text.count("\n", 0, offset) + 1
+
+
+def _close(blocks: list[list[Directive]], words: list[str], mark: str, line: int) -> list[list[Directive]]:
     """The blocks that are open after the mark that ends some words."""
     if (mark == "}") == bool(words) or (mark == "}" and len(blocks) == 1) or len(blocks) > _MAX_DEPTH:
-        raise ValueError(f"it has a {mark} too much")
+        raise _SyntaxError(line, f"it has a {mark} too much")
     if mark == "}":
         return blocks[:-1]
-    inner: Block = []
-    blocks[-1].append((words, inner))
+    inner: list[Directive] = []
+    blocks[-1].append(Directive(line, words, inner))
     return [*blocks, inner] if mark == "{" else blocks
 
 
-def _walk(block: Block, within: tuple[Directive, ...] = ()) -> Iterator[tuple[Directive, tuple[Directive, ...]]]:
+def _walk(
+    block: list[Directive], within: tuple[Directive, ...] = ()
+) -> Iterator[tuple[Directive, tuple[Directive, ...]]]:
     """Every directive with those around it, but not the lines of a list of types."""
     for each in block:
         yield each, within
-        if each[0][0] != "types":
-            yield from _walk(each[1], (*within, each))
+        if each.words[0] != "types":
+            yield from _walk(each.block, (*within, each))
 
 
-def _problems(top: Block, repository: str, root: str) -> Iterator[str]:
-    own = f"/.static-registry:{repository}/:"
+def _problems(top: list[Directive], repository: str, root: str) -> Iterator[tuple[int, str, str]]:
+    prefixes = f"/v2/{repository}/", f"/.static-registry:{repository}/:"
     found = list(_walk(top))
-    taken = {name for (words, _), _ in found for name in _captured(words)}
-    for (words, _), within in found:
-        name = words[0]
-        if name not in _DIRECTIVES:
-            yield f"it has the directive `{name}`"
-            continue
-        if not within and name != "location" and (name != "if" or words[1:] != _CATALOG):
-            yield f"it has `{' '.join(words)[:80]}` outside of its locations"
-        yield from _problems_of_variables(words)
-        if name in ("alias", "root"):
-            yield from _problems_of_folder(words, root, taken, within)
-        else:
-            yield from _problems_of_names(words, (f"/v2/{repository}/", own))
+    taken = {name for each, _ in found for name in _captured(each.words)}
+    for each, within in found:
+        for about, what in _problems_of(each.words, within, prefixes, root, taken):
+            yield each.line, about, what
+
+
+def _problems_of(
+    words: list[str], within: tuple[Directive, ...], prefixes: tuple[str, str], root: str, taken: set[str]
+) -> Iterator[Problem]:
+    name = words[0]
+    if name not in _DIRECTIVES:
+        yield "directive", f"it has the directive `{name}`"
+        return
+    if not within and name != "location" and (name != "if" or words[1:] != _CATALOG):
+        yield "directive", f"it has `{' '.join(words)[:80]}` outside of its locations"
+    for variable in _unreadable(words):
+        yield "variable", f"it reads ${variable}"
+    if name in ("alias", "root"):
+        for what in _problems_of_folder(words, root, taken, within):
+            yield "folder", what
+    else:
+        for what in _problems_of_names(words, prefixes):
+            yield "name", what
 
 
 def _problems_of_names(words: list[str], prefixes: tuple[str, str]) -> Iterator[str]:
@@ -156,11 +190,12 @@ def _captured(words: list[str]) -> Iterator[str]:
         yield from _GROUP.findall(" ".join(words))
 
 
-def _problems_of_variables(words: list[str]) -> Iterator[str]:
+def _unreadable(words: list[str]) -> Iterator[str]:
+    """Variables that only others than the registry's own pages look at."""
     # The end of a pattern is a dollar too.
     for name in _VARIABLE.findall(" ".join(words[1:])):
         if not _READABLE.fullmatch(name):
-            yield f"it reads ${name}"
+            yield name
 
 
 def _problems_of_folder(words: list[str], root: str, taken: set[str], within: tuple[Directive, ...]) -> Iterator[str]:
@@ -169,11 +204,11 @@ def _problems_of_folder(words: list[str], root: str, taken: set[str], within: tu
         yield f"it serves {folder[:80]}, which is not below {root}"
     if ".." in folder:
         yield f"it serves {folder[:80]}, which leads upwards"
-    around = within[-1] if within else (["location"], [])
-    has_patterns = any(each[0][0] in ("if", "rewrite") for each, _ in _walk(around[1]))
+    around = within[-1] if within else Directive(0, ["location"], [])
+    has_patterns = any(each.words[0] in ("if", "rewrite") for each, _ in _walk(around.block))
     for name in _VARIABLE.findall(folder):
         is_of_path = not has_patterns if name.isdigit() else name.startswith("static_") and name not in taken
-        if around[0][:2] not in (["location", "~"], ["location", "~*"]) or not is_of_path:
+        if around.words[:2] not in (["location", "~"], ["location", "~*"]) or not is_of_path:
             yield f"it serves {folder[:80]}, where ${name} may be anything"
 
 

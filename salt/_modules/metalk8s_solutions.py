@@ -27,7 +27,7 @@ _MAX_REGISTRY_CONFIG = 4 << 20
 
 # They become a mount point, a prefix of image names and names in Kubernetes: RFC 1123 in all of these.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_VERSION = re.compile(r"[0-9][0-9a-z]*([-.][0-9a-z]+)*")
+_VERSION = re.compile(r"[0-9a-z]+((\.|-+)[0-9a-z]+)*")
 _MAX_ID = 63
 _EMPTY = f"apiVersion: {API_VERSION}\nkind: {CONFIGURATION_KIND}\narchives: []\nactive: {{}}\n"
 
@@ -97,14 +97,14 @@ def registry(location: str, identifier: str) -> str:
     path = pathlib.Path(location) / REGISTRY_CONFIG
     try:
         with path.open("rb") as stream:
-            content = stream.read(_MAX_REGISTRY_CONFIG + 1)
-        if len(content) > _MAX_REGISTRY_CONFIG:
-            raise ValueError(f"has more than {_MAX_REGISTRY_CONFIG} bytes")
-        text: str = __salt__["metalk8s_registry.render"](content.decode(), identifier, f"{location}/images")
+            template = stream.read(_MAX_REGISTRY_CONFIG + 1).decode()
     except (OSError, ValueError) as error:
         raise CommandExecutionError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    except CommandExecutionError as error:
-        raise CommandExecutionError("; ".join(f"{path}: {problem}" for problem in str(error).split("; "))) from error
+    answer = __salt__["metalk8s_registry.render"](template, identifier, f"{location}/images")
+    if answer["problems"]:
+        rows = [f"{path}: line {row['line']}: {row['what']}" for row in answer["problems"]]
+        raise CommandExecutionError("; ".join(rows))
+    text: str = answer["text"]
     return text
 
 

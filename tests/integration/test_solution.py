@@ -137,7 +137,9 @@ def _check_contents(wheel: pathlib.Path) -> None:
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "buildchain").rglob("*.py")}
     held = set(zipfile.ZipFile(wheel).namelist())
     assert {path for path in modules if not path.startswith("buildchain/tasks/")} - held == set()
-    assert {"buildchain/recipes/base/image.yaml", "buildchain/keys/development/secret.asc"} <= held
+    shipped = {"recipes/base/image.yaml", "keys/development/secret.asc", "node/metalk8s_registry.py"}
+    assert {f"buildchain/{path}" for path in shipped} <= held
+    assert not {path for path in held if path.startswith("buildchain/node/")} - {"buildchain/node/metalk8s_registry.py"}
 
 
 def _anybodys_python() -> str:

@@ -6,6 +6,7 @@ import typing
 
 import pytest
 
+from buildchain import lint
 from tests.support import salt_tree, solutions, states
 from tests.unit import test_salt_modules
 
@@ -83,6 +84,7 @@ def test_versions_stand_side_by_side_but_not_twice(tmp_path: pathlib.Path) -> No
         ("name: my-app\n", "name: [a]\n", "which is not one of RFC 1123"),
         ("name: my-app\n", f"name: {'a' * 60}\n", "more than 63 characters together"),
         ("version: 1.0.0", "version: 1.0.0/..", "the version '1.0.0/..'"),
+        ("version: 1.0.0", "version: 1..0", "the version '1..0'"),
         ("version: 1.0.0", 'version: "1\\n}"', "the version '1\\n}'"),
         ("kind: Solution", "kind: Pod", "has no kind: Solution"),
         ("v1alpha1", "v2", "has no apiVersion: solutions.metalk8s.scality.com/v1alpha1"),
@@ -165,19 +167,76 @@ ESCAPES = {
     "} server {": "has a } too much",
     "location / {": "it ends within a directive",
     "return '\N{SNOWMAN}';": "other than printable ASCII",
-    "set $a '": "at line ",
+    "set $a '": "is no word of it",
 }
 
 
 @pytest.mark.parametrize("escape", ESCAPES)
 def test_a_registry_configuration_cannot_reach_beyond_its_solution(escape: str) -> None:
-    text = refusal(REGISTRY.render, f"{TEMPLATE}\n{escape}\n", "my-app-1.0.0", ROOT)
-    assert ESCAPES[escape] in text
+    rows = REGISTRY.render(f"{TEMPLATE}\n{escape}\n", "my-app-1.0.0", ROOT)["problems"]
+    assert ESCAPES[escape] in "; ".join(row["what"] for row in rows)
+    line = TEMPLATE.count("\n") + 2
+    # A variable is set at one place and used at another one.
+    assert line in {row["line"] for row in rows} or "static_registry_path" in escape or rows[0]["line"] == line + 1
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+def test_lint_tells_an_author_what_the_node_refuses(tmp_path: pathlib.Path, escape: str) -> None:
+    """On the same lines; so a Solution without findings is not refused."""
+    files = solutions.good()
+    files[solutions.CONFIG_PATH] = f"{TEMPLATE}\n{escape}\n".encode()
+    found = lint.check(solutions.stage(files, tmp_path / "app"))
+    refused = refusal(module().judge, str(tmp_path / "app"))
+    told = {
+        f"{each.path}: line {each.line}: {each.message.split()[0]}"
+        for each in found
+        if each.rule.severity is lint.Severity.ERROR
+    }
+    places = [problem.removeprefix(f"{tmp_path}/app/").split()[:4] for problem in refused.splitlines()]
+    assert {" ".join(place) for place in places} <= told
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("name: my-app\n", "name: metalk8s-app\n"),
+        ("name: my-app\n", "name: My-App\n"),
+        ("name: my-app\n", "name: my--app\n"),
+        ("name: my-app\n", f"name: {'a' * 54}\n"),
+        ("version: 1.0.0", "version: 1..0"),
+        ("version: 1.0.0", "version: 1.0."),
+        ("version: 1.0.0", "version: 1.-0"),
+        ("version: 1.0.0", "version: 1.0.0--a"),
+        ("version: 1.0.0", "version: v1.0.0"),
+        ("version: 1.0.0", "version: 1.0.0+a"),
+        ("version: 1.0.0", "version: 1.0.0_a"),
+        ("version: 1.0.0", "version: 1.0.0-RC1"),
+        ("version: 1.0.0", "version: next"),
+        ("kind: Solution", "kind: Pod"),
+        ("v1alpha1", "v1"),
+    ],
+)
+def test_lint_and_the_node_agree_on_a_manifest(tmp_path: pathlib.Path, old: str, new: str) -> None:
+    path = folder(tmp_path / "app", (old, new))
+    rules = {each.rule.id for each in lint.check(path) if each.rule.severity is lint.Severity.ERROR}
+    is_refused = bool({rule for rule in rules if rule.partition("-")[0] in ("name", "version", "id", "manifest")})
+    try:
+        module().info(str(path))
+    except states.CommandExecutionError:
+        assert is_refused
+    else:
+        assert not is_refused
 
 
 def test_a_template_is_not_rendered() -> None:
     for hostile in ("{{ salt['cmd.run']('id') }}", "{% import 'x' as y %}", "{# #}"):
-        refusal(REGISTRY.render, TEMPLATE + hostile, "my-app-1.0.0", ROOT)
+        (row,) = REGISTRY.render(TEMPLATE + hostile, "my-app-1.0.0", ROOT)["problems"]
+        assert row["about"] == "syntax"
+
+
+def test_a_registry_configuration_has_an_end() -> None:
+    (row,) = REGISTRY.render("# " + "x" * (4 << 20), "my-app-1.0.0", ROOT)["problems"]
+    assert "more than 4194304 characters" in row["what"]
 
 
 def test_a_configuration_of_another_generator_is_understood() -> None:
@@ -187,8 +246,9 @@ def test_a_configuration_of_another_generator_is_understood() -> None:
         }
         location ~* "^/v2/{{ repository }}/a/blobs/sha256:([a-f0-9]{64})$" { alias "{{ registry_root }}/a/1/$1"; }
         """
-    text = REGISTRY.render(older, "my-app-1.0.0", ROOT)
-    assert f'alias "{ROOT}/a/1/$1"' in text
+    answer = REGISTRY.render(older, "my-app-1.0.0", ROOT)
+    assert f'alias "{ROOT}/a/1/$1"' in answer["text"]
+    assert answer["problems"] == []
 
 
 def pillar(tmp_path: pathlib.Path, text: str | None, minion: str = "bootstrap") -> typing.Any:
