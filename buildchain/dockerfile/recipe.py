@@ -47,9 +47,10 @@ class Source:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything a build depends on, but for the images it stands on."""
+    """Everything a build depends on, but for the images it stands on; `folder` is where it stands below `images/`."""
 
     name: str
+    folder: str
     dockerfile: syntax.Dockerfile
     arguments: Mapping[str, str]
     context: tuple[File, ...]
@@ -59,7 +60,7 @@ class Recipe:
     @property
     def source(self) -> str:
         """How errors and the history name the recipe: never where the checkout is."""
-        return f"images/{self.name}/{FILE_NAME}"
+        return f"images/{self.folder}/{FILE_NAME}"
 
     @property
     def bases(self) -> tuple[str, ...]:
@@ -72,11 +73,12 @@ def is_recipe(directory: pathlib.Path) -> bool:
     return (directory / FILE_NAME).is_file()
 
 
-def load(directory: pathlib.Path, tracked: Iterable[str]) -> Recipe:
-    """Load the recipe in a folder; the folder's name is the image's.
+def load(directory: pathlib.Path, tracked: Iterable[str], name: str = "") -> Recipe:
+    """Load the recipe in a folder.
 
     Arguments:
-        tracked: the tracked files of the checkout, as `images/<name>/…`: the context, unless `build.yaml` lists one.
+        tracked: the tracked files of the checkout, as `images/<folder>/…`: the context, unless `build.yaml` lists one.
+        name:    the image's; that of the folder, if none is given.
 
     Raises:
         ConfigError: with every problem in one of its files, and its line.
@@ -96,7 +98,8 @@ def load(directory: pathlib.Path, tracked: Iterable[str]) -> Recipe:
     if problems:
         raise errors.ConfigError(str(path), [(f"line {line}", why) for line, why in sorted(problems)])
     return Recipe(
-        name=directory.name,
+        name=name or directory.name,
+        folder=directory.name,
         dockerfile=parsed,
         arguments=dict(sorted(arguments.items())),
         context=context,

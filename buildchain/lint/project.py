@@ -3,13 +3,14 @@
 import functools
 import pathlib
 
-from buildchain import errors, lock
+from buildchain import errors, lock, solution
 from buildchain.lint import declared, findings, manifest, yaml_file
-from buildchain.solution import inputs
+from buildchain.solution import checkout, inputs
 from buildchain.solution import project as projects
 from buildchain.verify import medium
 
 PATH = projects.FILE_NAME
+_GIT = "git"
 _TOLD_OTHERWISE = {("name",), ("version",)}
 
 
@@ -55,25 +56,33 @@ def _check_recipes(root: pathlib.Path, intent: yaml_file.Object, found: findings
     try:
         wanted = projects.of_value(root, intent.value)
         requests = inputs.requests(wanted, inputs.chains(wanted))
+        checkout.dockerfiles(wanted, _GIT)
     except errors.ConfigError as error:
         path = pathlib.Path(error.what)
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else error.what
         for where, message in error.problems:
             place = where.partition(", ")[2] if where.startswith("line ") else where
             text = f"{place}: {message}" if place else message
-            found.add("project-recipe", name, text, yaml_file.line_in(where))
+            found.add("project-recipe", name, solution.in_own_words(text), yaml_file.line_in(where))
         return
-    if requests:
-        _check_lock(root, wanted, requests, found)
+    if requests or wanted.pulled_images:
+        _check_lock(wanted, requests, intent, found)
 
 
 def _check_lock(
-    root: pathlib.Path, wanted: projects.Project, requests: list[lock.Request], found: findings.Findings
+    wanted: projects.Project, requests: list[lock.Request], intent: yaml_file.Object, found: findings.Findings
 ) -> None:
     suites = {name: archive.suite for name, archive in wanted.archives.items()}
+    locked = lock.Lock()
     try:
-        lines = lock.differences(lock.load(root / projects.LOCK_NAME), requests, suites)
+        locked = lock.load(wanted.root / projects.LOCK_NAME)
+        lines = lock.differences(locked, requests, suites, wanted.pulled_images)
     except errors.BuildchainError as error:
         lines = [error.why]
     for line in lines:
         found.add("project-lock", projects.LOCK_NAME, line)
+    held = {each.request for each in locked.images}
+    for request, digest in wanted.pulled_images.items():
+        if not digest and request not in held:
+            message = f"{request.name} has neither a digest nor a lock: {request.source}:{request.tag} may be any image"
+            found.add("pull-unpinned", PATH, message, intent.line("images", request.name))

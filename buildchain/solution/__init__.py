@@ -29,10 +29,11 @@ _WORDS = {
     r" in \.env": " in the environment",
     r"Mend \.env; \.env\.example describes every setting\.": "Mend these variables of the environment.",
     r"PROJECT_NAME and VERSION": "display-name and version",
+    r"the distribution\b": "the Solution",
 }
 
 
-def in_own_words(error: errors.BuildchainError) -> str:
+def in_own_words(error: errors.BuildchainError | str) -> str:
     """An error as a Solution's author can act on it: parts that two commands share name the other one's."""
     text = str(error)
     for pattern, words in _WORDS.items():

@@ -6,8 +6,8 @@ import functools
 import pathlib
 from collections.abc import Mapping
 
-from buildchain import errors, fetch, lock, manifest, registry_client, settings, signing, source, store
-from buildchain.solution import project, shipped
+from buildchain import dockerfile, errors, fetch, lock, registry_client, settings, signing, source, store
+from buildchain.solution import checkout, project, shipped
 
 
 def load(root: pathlib.Path, environment: Mapping[str, str]) -> "Context":
@@ -45,16 +45,6 @@ class Context:
         return self.settings.build_root / f"{self.project.id}.iso"
 
     @functools.cached_property
-    def pulled_images(self) -> Mapping[lock.ImageRequest, str]:
-        """The images to pull, as the lock must hold them, each with the digest that the intent pins it to, or ""."""
-        platforms = (manifest.DEFAULT_PLATFORM,)
-        return {
-            lock.ImageRequest(each.name, each.origin, each.tag, platforms): each.digest
-            for each in self.project.images
-            if each.kind == "pull"
-        }
-
-    @functools.cached_property
     def sites(self) -> registry_client.Sites:
         """How registries are reached from here."""
         return registry_client.load_sites(self.settings.registries)
@@ -65,7 +55,7 @@ class Context:
         options = fetch.Options(
             jobs=self.settings.pull_jobs, ca_bundle=self.settings.ca_bundle, is_offline=self.settings.is_offline
         )
-        sources = [each.source for each in self.pulled_images]
+        sources = [each.source for each in self.project.pulled_images]
         if not sources:
             return options
         access = registry_client.access(self.sites, sources, self.settings.credentials, options)
@@ -79,12 +69,12 @@ class Context:
     @functools.cached_property
     def source(self) -> source.Source | None:
         """The commit, where git tracks the project."""
-        for folder in (self.project.root, *self.project.root.parents):
-            if (folder / ".git").exists():
-                found = source.identify(folder, self.settings.git)
-                intent = (self.project.root / project.FILE_NAME).relative_to(folder).as_posix()
-                return found if intent in found.files else None
-        return None
+        return checkout.find(self.project.root, self.settings.git)[0]
+
+    @functools.cached_property
+    def dockerfiles(self) -> Mapping[str, dockerfile.Recipe]:
+        """By name of each image that an engine builds; a ConfigError if one of them is wrong."""
+        return checkout.dockerfiles(self.project, self.settings.git)
 
     def epoch(self, locked: lock.Lock) -> int:
         """The time of the medium: SOURCE_DATE_EPOCH, or the commit's, or that of the newest locked index.

@@ -10,9 +10,6 @@ from buildchain import atomic, deb, errors, fetch, image, lock, mirrors, registr
 from buildchain.image import recipe
 from buildchain.solution import context, project
 
-IMAGES = "images"
-"""Folder of the recipes in a project."""
-
 
 def chains(wanted: project.Project) -> dict[str, tuple[recipe.Recipe, ...]]:
     """By image name: the recipes of its layers, the lowest first.
@@ -20,7 +17,7 @@ def chains(wanted: project.Project) -> dict[str, tuple[recipe.Recipe, ...]]:
     Raises:
         ConfigError: a recipe is wrong.
     """
-    folder = wanted.root / IMAGES
+    folder = wanted.root / project.IMAGES
     return {each.name: image.load_chain(folder, each.origin) for each in wanted.images if each.kind == "recipe"}
 
 
@@ -39,7 +36,7 @@ def load_lock(here: context.Context, wanted: Sequence[lock.Request]) -> lock.Loc
     Raises:
         BuildchainError: there is none, or it does not cover the intent.
     """
-    images = here.pulled_images
+    images = here.project.pulled_images
     if not wanted and not images:
         return lock.Lock()
     loaded = lock.load(here.lock_path)
@@ -62,7 +59,9 @@ def write_lock(here: context.Context) -> list[str]:
     except errors.BuildchainError:
         old = lock.Lock()
     client = registry_client.Client(here.sites, here.fetch_options)
-    images = registry_client.resolve_all(here.pulled_images, {}, client, here.store, jobs=here.settings.pull_jobs)
+    images = registry_client.resolve_all(
+        here.project.pulled_images, {}, client, here.store, jobs=here.settings.pull_jobs
+    )
     new = dataclasses.replace(_resolve_packages(here), images=images)
     lock.check_not_older(old, new)
     atomic.write(here.lock_path, lock.dump(new))
@@ -87,6 +86,11 @@ def pull(here: context.Context, locked: lock.Lock) -> fetch.Pulled:
     found = mirrors.Mirrors(dict(here.settings.mirrors), here.fetch_options)
     wanted = [mirrors.request(found, here.project.archives, package, here.store) for package in locked.packages()]
     wanted += [request for each in locked.images for request in registry_client.requests(each, here.sites)]
+    wanted += [
+        fetch.Request(f"image {name}: {each.path}", each.content, (each.url,))
+        for name, recipe in here.dockerfiles.items()
+        for each in recipe.sources
+    ]
     fetch.check_space(fetch.plan(wanted, here.store), 0, here.store.root)
     with contextlib.closing(fetch.progress_on(sys.__stderr__ or sys.stderr)) as progress:
         return fetch.pull(wanted, here.store, here.fetch_options, progress)
@@ -103,7 +107,12 @@ class Inputs:
     @property
     def recipes(self) -> pathlib.Path:
         """The folder of the project's recipes."""
-        return self.here.project.root / IMAGES
+        return self.here.project.root / project.IMAGES
+
+    def bases(self, name: str) -> tuple[str, ...]:
+        """Names of the images that an image stands on, and that are therefore built before."""
+        recipe = self.here.dockerfiles.get(name)
+        return recipe.bases if recipe else ()
 
 
 def gather(here: context.Context) -> Inputs:

@@ -39,11 +39,7 @@ def build(here: context.Context, report: Report, base: pathlib.Path | None = Non
     """
     wanted = here.project
     given = inputs.gather(here)
-    parts = []
-    for spec in wanted.images:
-        report("IMAGE", str(spec))
-        parts.append(kinds.build(given, spec))
-    images = tree.merge(*parts)
+    images = kinds.build_all(given, lambda spec: report("IMAGE", str(spec)))
     thinned = thin.leave_out(images, base)
     epoch = here.epoch(given.locked)
     described = tree.File(manifest.FILE_NAME, here.store.add_bytes(manifest.dump(describe(here, epoch, thinned))))

@@ -5,14 +5,16 @@ import pathlib
 import typing
 from collections.abc import Iterator, Mapping
 
-from buildchain import document, errors, manifest
+from buildchain import dockerfile, document, errors, lock, manifest
 
 FILE_NAME = "solution.yaml"
 LOCK_NAME = "solution.lock.json"
 SCHEMA = "solution.schema.json"
 DEPLOY = "operator/deploy"
+IMAGES = "images"
+"""Folder of the recipes."""
 
-KINDS = ("recipe", "archive", "pull")
+KINDS = ("recipe", "dockerfile", "archive", "pull")
 """Where an image may come from; each is a key of `solution.yaml` and a row of `kinds.KINDS`."""
 
 
@@ -65,6 +67,16 @@ class Project:
     def is_release(self) -> bool:
         """Whether the version has no suffix: then the development key must not sign it."""
         return "-" not in self.version
+
+    @property
+    def pulled_images(self) -> Mapping[lock.ImageRequest, str]:
+        """The images to pull, as the lock must hold them, each with the digest that the intent pins it to, or ""."""
+        platforms = (manifest.DEFAULT_PLATFORM,)
+        return {
+            lock.ImageRequest(each.name, each.origin, each.tag, platforms): each.digest
+            for each in self.images
+            if each.kind == "pull"
+        }
 
     def image(self, name: str) -> ImageSpec:
         """The image of a name that `load` has checked."""
@@ -139,7 +151,9 @@ def _problems_of_image(
         yield ("archive",), f"no file {row['archive']}"
     elif kinds == ["recipe"] and not has_archives:
         yield ("recipe",), "needs `archives` to take packages from"
+    elif kinds == ["dockerfile"] and not dockerfile.is_recipe(root / IMAGES / row["dockerfile"]):
+        yield ("dockerfile",), f"no file {IMAGES}/{row['dockerfile']}/Dockerfile"
     if kinds != ["archive"] and "reference" in row:
         yield ("reference",), "is only for an `archive`"
-    if kinds == ["recipe"] and "digest" in row:
+    if kinds in (["recipe"], ["dockerfile"]) and "digest" in row:
         yield ("digest",), "is only for an `archive` or a `pull`"

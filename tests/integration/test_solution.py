@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -17,7 +18,7 @@ import pytest
 import yaml
 
 from buildchain import lint
-from tests.support import containerd, nginx, openpgp
+from tests.support import containerd, engines, nginx, openpgp
 from tests.support import small as small_distribution
 
 pytestmark = pytest.mark.tools("apt-get", "gpg", "nginx", "skopeo", "containerd", "ctr", "xorriso", "genisoimage")
@@ -302,6 +303,48 @@ def test_images_out_of_archives(first: Author, folder: pathlib.Path, tmp_path: p
     configs = [list((built / f"images/{name}/2").iterdir()) for name in ("server", "other")]
     assert all(len(paths) == 4 for paths in configs)
     assert first.does("verify", output / f"{ID}.iso", "--key", PUBLIC_KEY)
+
+
+@pytest.mark.root
+@pytest.mark.tools("docker", "dockerd", "ip", "podman", "runc")
+def test_an_image_with_a_dockerfile(first: Author, folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Either engine makes the same bytes; once made, none is needed; without one a line says so."""
+    project = folder / "dockerfile"
+    shutil.copytree(first.project, project, ignore=shutil.ignore_patterns("_build"))
+    (project / "images/tool").mkdir()
+    text = "FROM my-app-operator\nCOPY data /srv/data\nUSER 7\nLABEL a=b\n"
+    (project / "images/tool/Dockerfile").write_text(text)
+    (project / "images/tool/data").write_text("data\n")
+    intent = project / "solution.yaml"
+    row = "{recipe: operator}\n  a/tool: {dockerfile: tool, tag: '3'}"
+    intent.write_text(intent.read_text().replace("{recipe: operator}", row, 1))
+    for path in [project, *project.rglob("*")]:
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    outputs = [first.home / name for name in ("no-engine", "dockerd", "podman")]
+    nobody = f"unix://{tmp_path}/none"
+    refused = first.run("build", project, BUILD_ROOT=str(outputs[0]), DOCKER_HOST=nobody)
+    assert refused.returncode == 1
+    (line,) = [line for line in refused.stdout.splitlines() if "container engine" in line]
+    assert line.startswith(f"container engine: {nobody} does not answer")
+    for start, output in ((engines.dockerd, outputs[1]), (engines.podman, outputs[2])):
+        with start() as engine:
+            socket = pathlib.Path(engine.host.removeprefix("unix://"))
+            socket.parent.chmod(0o711)
+            socket.chmod(0o666)
+            printed = first.does("build", project, BUILD_ROOT=str(output), DOCKER_HOST=engine.host)
+            assert engine.holds() == []
+        assert "0 errors, 0 warnings" in printed
+        assert printed.index("my-app-operator:0.1.0-dev") < printed.index("a/tool:3")
+    assert digest(outputs[1] / f"{ID}.iso") == digest(outputs[2] / f"{ID}.iso")
+    first.does("build", project, BUILD_ROOT=str(outputs[1]), DOCKER_HOST=nobody)
+    root = unpack(outputs[1] / f"{ID}.iso", tmp_path / "mounted")
+    tool, operator = (
+        json.loads((root / f"images/{name}/manifest.json").read_bytes())
+        for name in ("a/tool/3", "my-app-operator/0.1.0-dev")
+    )
+    assert tool["layers"][: len(operator["layers"])] == operator["layers"]
+    assert len(tool["layers"]) == len(operator["layers"]) + 1
+    first.does("verify", outputs[1] / f"{ID}.iso", "--key", PUBLIC_KEY)
 
 
 def test_a_thin_solution_holds_what_its_base_lacks(first: Author) -> None:

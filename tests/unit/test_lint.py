@@ -1,6 +1,7 @@
 """Broken Solutions: each is caught by its own rule, in its file, on its line."""
 
 import ast
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -15,7 +16,7 @@ import pytest
 import yaml
 from hypothesis import strategies as st
 
-from buildchain import cli, cli_solution, errors, lint
+from buildchain import cli, cli_solution, digest, errors, lint, lock
 from buildchain.solution import project
 from tests.support import medium, solutions
 
@@ -144,8 +145,8 @@ CASES: list[Case] = [
     ("version-volume-name", MANIFEST, 23, edit(MANIFEST, "version: 1.0.0", "version: 1.0.0+git")),
     ("version-volume-name", MANIFEST, 23, edit(MANIFEST, "version: 1.0.0", "version: 1.0.0_1")),
     ("version-volume-name", MANIFEST, 23, edit(MANIFEST, "version: 1.0.0", "version: 1.0.0-RC1")),
-    ("id-length", MANIFEST, 23, edit(MANIFEST, "version: 1.0.0", f"version: 1.0.0-{LONG}")),
     ("version-repository", MANIFEST, 23, edit(MANIFEST, "version: 1.0.0", "version: 1..0")),
+    ("id-length", MANIFEST, 23, edit(MANIFEST, "version: 1.0.0", f"version: 1.0.0-{LONG}")),
     ("version-order", MANIFEST, 23, edit(MANIFEST, "version: 1.0.0", "version: next")),
     ("volume-id-length", MANIFEST, 7, edit(MANIFEST, "My App", "An application with a very long name")),
     ("volume-id-length", MANIFEST, 7, edit(MANIFEST, "My App", "Größe")),
@@ -373,6 +374,9 @@ PROJECTS: list[tuple[str, str, int, str, str, str]] = [
     ("project-recipe", RECIPE, 5, RECIPE, "base: base", "base: nobase"),
     ("project-lock", project.LOCK_NAME, 0, RECIPE, "  - python3-yaml", "  - python3-json"),
     ("archive-unpinned", INTENT, 25, INTENT, "{recipe: operator}", "{archive: README.md}"),
+    ("pull-unpinned", INTENT, 26, INTENT, "{recipe: operator}", "{recipe: operator}\n  other: {pull: a.example/other}"),
+    ("project-lock", project.LOCK_NAME, 0, INTENT, "{recipe: operator}", "{pull: a.example/other}"),
+    ("project-reference", INTENT, 25, INTENT, "{recipe: operator}", "{dockerfile: operator}"),
     ("name-rfc1123", INTENT, 10, INTENT, "name: my-app", "name: My_App"),
     ("version-text", INTENT, 12, INTENT, "version: 0.1.0-dev", "version: 1.0"),
     ("version-volume-name", INTENT, 12, INTENT, "version: 0.1.0-dev", "version: 0.1.0+dev"),
@@ -399,6 +403,34 @@ def test_a_broken_project_is_caught(
 
 def test_a_new_project_breaks_no_rule(tmp_path: pathlib.Path) -> None:
     assert lint.check(solutions.write_project(tmp_path / "project")) == ()
+
+
+def test_a_broken_dockerfile_is_caught_on_its_line(tmp_path: pathlib.Path) -> None:
+    root = solutions.write_project(tmp_path / "project")
+    intent = root / INTENT
+    intent.write_text(
+        intent.read_text().replace("{recipe: operator}", "{recipe: operator}\n  tool: {dockerfile: tool}")
+    )
+    (root / "images/tool").mkdir()
+    (root / "images/tool/Dockerfile").write_text("# tool\nFROM debian\nENV A=b\n")
+    (found,) = lint.check(root)
+    assert (found.rule.id, found.path, found.line) == ("project-recipe", "images/tool/Dockerfile", 2)
+    assert "debian is not an image of the Solution; known: my-app-operator" in found.message
+
+
+def test_what_is_locked_is_pinned(tmp_path: pathlib.Path) -> None:
+    """Recipes and pulled images may stand side by side."""
+    root = solutions.write_project(tmp_path / "project")
+    intent = root / INTENT
+    row = "{recipe: operator}\n  other: {pull: a.example/other, tag: '1'}"
+    intent.write_text(intent.read_text().replace("{recipe: operator}", row))
+    (request,) = project.load(root).pulled_images
+    assert {each.rule.id for each in lint.check(root)} == {"project-lock", "pull-unpinned"}
+    path = root / project.LOCK_NAME
+    content = digest.Descriptor.of_bytes(b"manifest")
+    image = lock.Image(request, (lock.ImageManifest(content, solutions.MANIFEST_TYPE, "1", "linux/amd64"),), ())
+    path.write_bytes(lock.dump(dataclasses.replace(lock.load(path), images=(image,))))
+    assert lint.check(root) == ()
 
 
 def test_a_project_without_a_lock_is_told_the_command(tmp_path: pathlib.Path) -> None:

@@ -6,7 +6,9 @@ import hashlib
 import io
 import json
 import pathlib
+import subprocess
 import tarfile
+import tomllib
 from collections.abc import Mapping
 
 import pytest
@@ -14,7 +16,7 @@ import yaml
 
 from buildchain import cli, document, errors, oci, solution, store
 from buildchain.document import strict_yaml
-from buildchain.solution import archive, kinds, manifest, project, scaffold, shipped
+from buildchain.solution import archive, checkout, kinds, manifest, project, scaffold, shipped
 
 LAYER = b"layer" * 2000
 CONFIG = json.dumps(
@@ -205,13 +207,16 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: pathlib.Path) -> 
     ("old", "new", "problem"),
     [
         ("  image: my-app-operator", "  image: other", "operator.image: no image 'other'"),
-        ("{recipe: operator}", "{}", "needs one of recipe, archive, pull"),
+        ("{recipe: operator}", "{}", "needs one of recipe, dockerfile, archive, pull"),
         ("{recipe: operator}", "{archive: a.tar}", "no file a.tar"),
         (
             "{recipe: operator}",
             "{recipe: operator, digest: sha256:" + "0" * 64 + "}",
             "is only for an `archive` or a `pull`",
         ),
+        ("{recipe: operator}", "{dockerfile: operator}", "no file images/operator/Dockerfile"),
+        ("{recipe: operator}", "{dockerfile: ../operator}", "images.my-app-operator.dockerfile"),
+        ("{recipe: operator}", "{recipe: operator, dockerfile: operator}", "needs one of recipe, dockerfile, archive"),
         ("{recipe: operator}", "{pull: a.example/b, reference: c}", "is only for an `archive`"),
         ("{recipe: operator}", "{pull: operator}", "images.my-app-operator.pull"),
         ("stable.asc]", "x.asc]", "no file keys/debian-archive-bookworm-x.asc"),
@@ -233,6 +238,59 @@ def test_every_kind_of_image_is_a_row_and_a_key() -> None:
     schema = json.loads((document.SCHEMAS / project.SCHEMA).read_bytes())
     keys = schema["properties"]["images"]["additionalProperties"]["properties"]
     assert set(kinds.KINDS) == set(project.KINDS) == set(keys) - {"tag", "reference", "digest"}
+
+
+def with_dockerfile(root: pathlib.Path, text: str) -> project.Project:
+    """A new project with one more image, group/tool, which an engine builds."""
+    scaffold.init("my-app", root)
+    path = root / project.FILE_NAME
+    row = '{recipe: operator}\n  group/tool: {dockerfile: tool, tag: "2"}'
+    path.write_text(path.read_text().replace("{recipe: operator}", row, 1))
+    (root / "images/tool").mkdir()
+    (root / "images/tool/Dockerfile").write_text(text)
+    (root / "images/tool/run.sh").write_text("true\n")
+    return project.load(root)
+
+
+def test_a_dockerfile_stands_on_images_of_its_solution(tmp_path: pathlib.Path) -> None:
+    wanted = with_dockerfile(tmp_path / "p", "FROM my-app-operator:0.1.0-dev\nCOPY run.sh /\n")
+    (found,) = checkout.dockerfiles(wanted, "git").values()
+    assert (found.name, found.source, found.bases) == ("group/tool", "images/tool/Dockerfile", ("my-app-operator",))
+    assert [file.path for file in found.context] == ["run.sh"]
+
+
+def test_of_a_project_in_git_only_tracked_files_are_sent_to_an_engine(tmp_path: pathlib.Path) -> None:
+    wanted = with_dockerfile(tmp_path / "a/p", "FROM my-app-operator\nENV A=b\n")
+    (wanted.root / "images/tool/secret").write_text("x")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@a.example"]
+    for words in (["init", "-q"], ["add", "a/p/solution.yaml", "a/p/images/tool/run.sh"], ["commit", "-qm", "a"]):
+        subprocess.run([*git, *words], check=True)
+    (found,) = checkout.dockerfiles(wanted, "git").values()
+    assert [file.path for file in found.context] == ["run.sh"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("FROM base\nENV A=b\n", "base is not an image of the Solution; known: my-app-operator"),
+        ("FROM group/tool\nENV A=b\n", "group/tool is not an image of the Solution"),
+        ("FROM my-app-operator:1\nENV A=b\n", "my-app-operator:1: its tag is 0.1.0-dev"),
+        ("FROM docker.io/debian\nENV A=b\n", "an image may stand only on images of the Solution"),
+        ("FROM my-app-operator\nCOPY nothing /\n", "nothing is not in the context"),
+    ],
+)
+def test_what_is_wrong_in_a_dockerfile_is_named(tmp_path: pathlib.Path, text: str, why: str) -> None:
+    wanted = with_dockerfile(tmp_path / "p", text)
+    with pytest.raises(errors.ConfigError, match="line ") as caught:
+        checkout.dockerfiles(wanted, "git")
+    assert why in solution.in_own_words(caught.value)
+
+
+def test_the_wheel_asks_for_all_that_a_build_needs() -> None:
+    root = pathlib.Path(__file__).parents[2]
+    asked = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    needed = [line.split()[0] for line in (root / "requirements/build.in").read_text().splitlines() if line[:1] != "#"]
+    assert asked == sorted(needed, key=str.lower)
 
 
 def test_errors_speak_of_this_command() -> None:
