@@ -157,97 +157,130 @@ check_names() {
     done
 }
 
-# judge_archive PATH: whether it may be imported. An ISO file is mounted for this alone, with nothing on it allowed to
-# run.
-judge_archive() {
-    local folder=$1 verdict
+# open_archive PATH: the folder of its content. An ISO file is mounted for this alone, with nothing on it allowed to run.
+open_archive() {
+    local folder=$1
     if [ -f "$1" ]; then
-        folder=$WORK_DIR/medium
-        mkdir -p "$folder"
+        folder=$(mktemp -d "$WORK_DIR/medium.XXXXXX")
         mount -o ro,loop,nosuid,nodev,noexec -t iso9660 -- "$1" "$folder"
-        # The step is a process of its own, which ends with this function.
-        trap 'umount -- "$WORK_DIR/medium"' EXIT
     fi
     [ -d "$folder" ] || fail "$1: there is no such file or folder"
+    printf '%s\n' "$folder"
+}
+
+close_archives() {
+    local folder
+    for folder in "$WORK_DIR"/medium.*; do
+        ! mountpoint --quiet -- "$folder" || umount -- "$folder"
+    done
+}
+
+# know_minion: the Solutions are in the pillar of the bootstrap node's minion alone; its name is in bootstrap.yaml.
+know_minion() {
+    local minion
+    configure_salt unknown
+    minion=$(ask metalk8s_bootstrap.minion) || fail "$minion"
+    printf '%s\n' "$minion" >"$WORK_DIR/minion"
+}
+
+# use_configuration [FILE]: of this minion, with FILE in place of solutions.yaml.
+use_configuration() {
+    configure_salt "$(cat -- "$WORK_DIR/minion")" '' "$@"
+}
+
+# judge_archive PATH: whether it may be imported, together with the others.
+judge_archive() {
+    local folder verdict other bases=()
+    # The step is a process of its own, which ends with this function.
+    trap close_archives EXIT
+    folder=$(open_archive "$1")
     if [ -n "${GIVEN[insecure]-}" ]; then
         printf '= %s\n' 'not verified, as --insecure says'
     else
         verify_medium "$folder" "${GIVEN[key]-}" \
             || fail 'Where you know what it is and want it all the same: --insecure'
     fi
-    configure_salt unknown
-    verdict=$(ask metalk8s_solutions.judge "$folder") || fail "${verdict//"$folder"/"$1"}"
+    for other in "${ARCHIVES[@]}"; do
+        [ "$other" = "$1" ] || bases+=("$(open_archive "$other")")
+    done
+    [ -e "$WORK_DIR/minion" ] || know_minion
+    use_configuration
+    verdict=$(ask metalk8s_solutions.judge "$folder" "${bases[@]}") || fail "${verdict//"$folder"/"$1"}"
     printf '= %s\n' "$verdict"
 }
 
-# The configuration as it will be, in a file of its own until all of it is found good.
+# The configuration as it will be, in a file of its own until it is what the host has.
 change_configuration() {
-    local answer configuration=$WORK_DIR/solutions.yaml
-    [ ! -e "$SOLUTIONS_CONFIG" ] || cp -- "$SOLUTIONS_CONFIG" "$configuration"
-    configure_salt unknown '' "$configuration"
-    # The Solutions are in the pillar of this minion alone.
-    answer=$(ask metalk8s_bootstrap.minion) || fail "$answer"
-    printf '%s\n' "$answer" >"$WORK_DIR/minion"
-    configure_salt "$answer" '' "$configuration"
+    local answer
+    [ ! -e "$SOLUTIONS_CONFIG" ] || cp -- "$SOLUTIONS_CONFIG" "$CHANGED"
+    [ -e "$WORK_DIR/minion" ] || know_minion
+    use_configuration "$CHANGED"
     if [ "$COMMAND" = import ]; then
-        ask metalk8s_solutions.add "$configuration" "${ARCHIVES[@]}"
+        ask metalk8s_solutions.add "$CHANGED" "${ARCHIVES[@]}"
     else
-        [ -e "$configuration" ] || fail "$SOLUTIONS_CONFIG: is not there: no Solution was imported"
-        answer=$(ask metalk8s_solutions.remove "$configuration" "${ARCHIVES[@]}") || fail "$answer"
-        printf '%s\n' "$answer" >"$WORK_DIR/unmounted"
+        [ -e "$CHANGED" ] || fail "$SOLUTIONS_CONFIG: is not there: no Solution was imported"
+        answer=$(ask metalk8s_solutions.remove "$CHANGED" "${ARCHIVES[@]}") || fail "$answer"
     fi
     answer=$(ask metalk8s_solutions.check) || fail "$answer"
     printf '= Solutions: %s\n' "$answer"
 }
 
-keep_configuration() {
-    # Replaced as a whole: whoever reads it at this moment reads the one or the other.
-    cp -- "$WORK_DIR/solutions.yaml" "$SOLUTIONS_CONFIG.new"
-    mv -- "$SOLUTIONS_CONFIG.new" "$SOLUTIONS_CONFIG"
-}
-
-serve() {
-    configure_salt "$(cat "$WORK_DIR/minion")"
-    apply sls metalk8s.solutions.available
-}
-
-# Once nothing serves them any more.
-unmount_removed() {
-    local place device
+# unmount_left: what solutions.yaml, or the file in its place, does not list any more, once nothing serves it.
+unmount_left() {
+    local place device mounts
+    mounts=$(ask metalk8s_solutions.left "${ARCHIVES[@]}") || fail "$mounts"
     while read -r place device; do
         [ -n "$place" ] || continue
         local_salt state.single mount.unmounted "$place" device="$device" persist=True
-    done <"$WORK_DIR/unmounted"
+    done <<<"$mounts"
+}
+
+serve() {
+    use_configuration "$CHANGED"
+    apply sls metalk8s.solutions.available || go_back
+    unmount_left
+}
+
+go_back() {
+    printf '\n%s\n\n' "That failed. Back to what $SOLUTIONS_CONFIG says:"
+    use_configuration
+    if apply sls metalk8s.solutions.available && unmount_left; then
+        fail '' "The images of before are served again, and $SOLUTIONS_CONFIG is as it was."
+    fi
+    fail '' "That failed, too. $SOLUTIONS_CONFIG is as it was."
+}
+
+keep_configuration() {
+    # Replaced as a whole: whoever reads it at this moment reads the one or the other.
+    cp -- "$CHANGED" "$SOLUTIONS_CONFIG.new"
+    mv -- "$SOLUTIONS_CONFIG.new" "$SOLUTIONS_CONFIG"
 }
 
 change_archives() {
     local archive
     [ -r "$BOOTSTRAP_CONFIG" ] \
         || fail "$BOOTSTRAP_CONFIG: cannot be read. Is this the bootstrap node? bootstrap.sh makes one."
-    : >"$WORK_DIR/unmounted"
     if [ "$COMMAND" = import ]; then
         for archive in "${ARCHIVES[@]}"; do
             step "Verify $archive" judge_archive "$archive"
         done
     fi
     step 'Check the configuration' change_configuration
-    keep_configuration
     step 'Serve the images' serve
-    grep -q . "$WORK_DIR/unmounted" || return 0
-    step 'Unmount what was removed' unmount_removed
+    keep_configuration
 }
 
 # No formula of this version reaches a cluster: the medium does not bring Kubernetes up yet.
 need_cluster() {
-    [ -r "$ADMIN_CONFIG" ] || fail "there is no cluster: $ADMIN_CONFIG is not there." \
-        "$COMMAND changes what runs in Kubernetes; without it there are import and unimport."
-    fail "$COMMAND: MetalK8s $VERSION cannot do this yet; it has import and unimport."
+    [ -r "$ADMIN_CONFIG" ] || fail "$PROGRAM: $COMMAND needs a cluster, and there is none: $ADMIN_CONFIG is not there."
+    fail "$PROGRAM: $COMMAND: MetalK8s $VERSION cannot do this yet; it has import and unimport."
 }
 
 RETRY_HINT="Mend the cause and run $PROGRAM again: what is done is not done twice."
 parse "$@"
 start solutions
+CHANGED=$WORK_DIR/solutions.yaml
 case $COMMAND in
     import | unimport) change_archives ;;
-    *) step 'Find the cluster' need_cluster ;;
+    *) need_cluster ;;
 esac

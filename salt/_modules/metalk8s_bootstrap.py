@@ -42,6 +42,7 @@ def check(medium: str) -> str:
         version = _ask(problems, "metalk8s_archives.info", medium)
         if version is not None:
             _ask(problems, "metalk8s_archives.location", version["version"])
+        _ask(problems, "metalk8s_solutions.complete")
     if problems:
         raise CommandExecutionError("\n".join(problems))
     return "good"

@@ -3,10 +3,11 @@
 What a Solution says of itself is read before anything is mounted, and nothing that it ships is run or rendered.
 """
 
+import json
 import pathlib
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import yaml
 from salt.exceptions import CommandExecutionError
@@ -21,7 +22,9 @@ CONFIGURATION_KIND = "SolutionsConfiguration"
 MANIFEST = "manifest.yaml"
 REGISTRY_CONFIG = "registry-config.inc.j2"
 _RESERVED = "metalk8s-"
+_BASE = f"{GROUP}/base"
 _REQUIRED_BLOBS = f"{GROUP}/required-blobs"
+_IMAGES = "images"
 _MOUNT_ROOT = "/srv/scality"
 _MAX_REGISTRY_CONFIG = 4 << 20
 
@@ -29,6 +32,11 @@ _MAX_REGISTRY_CONFIG = 4 << 20
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _VERSION = re.compile(r"[0-9a-z]+((\.|-+)[0-9a-z]+)*")
 _MAX_ID = 63
+_HEX = re.compile("[0-9a-f]{64}")
+# OCI distribution-spec 1.1, "Pulling manifests".
+_IMAGE_NAME = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
+_MAX_MANIFEST = 4 << 20
+_SHOWN = 5
 _EMPTY = f"apiVersion: {API_VERSION}\nkind: {CONFIGURATION_KIND}\narchives: []\nactive: {{}}\n"
 
 
@@ -87,13 +95,97 @@ def known() -> list[dict[str, typing.Any]]:
     return [found[identifier] for identifier in sorted(found)]
 
 
+def _places() -> list[tuple[str, str]]:
+    """All content that is served here: its folder, and the first part of the names of its images."""
+    return [
+        *((row["location"], row["environment"]) for row in __salt__["metalk8s_archives.known"]()),
+        *((row["location"], row["id"]) for row in known()),
+    ]
+
+
+def _blobs(location: str) -> Iterator[tuple[str, str]]:
+    """The blobs in a folder of images: the name of an image that has it, and its digest (hex)."""
+    root = pathlib.Path(location) / _IMAGES
+    for path in sorted(root.rglob("?" * 64)):
+        name = path.relative_to(root).parent.parent.as_posix()
+        if _HEX.fullmatch(path.name) and _IMAGE_NAME.fullmatch(name):
+            yield name, path.name
+
+
+def _served() -> dict[str, str]:
+    """Where this host serves each blob (hex)."""
+    found: dict[str, str] = {}
+    for location, repository in _places():
+        for name, blob in _blobs(location):
+            found.setdefault(blob, f"/v2/{repository}/{name}/blobs/sha256:{blob}")
+    return found
+
+
+def _required(manifest: Mapping[str, typing.Any]) -> list[str]:
+    """The blobs (hex) that a thin Solution leaves to its base; none of another one."""
+    annotations = manifest["metadata"].get("annotations")
+    text = annotations.get(_REQUIRED_BLOBS) if isinstance(annotations, dict) else None
+    return [line.removeprefix("sha256:") for line in str(text or "").split()]
+
+
+def _lacking(location: str, manifest: Mapping[str, typing.Any], held: Collection[str]) -> list[str]:
+    required = _required(manifest)
+    if strange := [blob for blob in required if not _HEX.fullmatch(blob)]:
+        return [f"{location}: its required-blobs name {ascii(strange[0])[:80]}, which is no digest"]
+    missing = [blob for blob in required if blob not in held]
+    if not missing:
+        return []
+    base = ascii(manifest["metadata"]["annotations"].get(_BASE) or "its base")[1:80].rstrip("'")
+    more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+    blobs = ", ".join(f"sha256:{blob}" for blob in missing[:_SHOWN])
+    return [f"{location}: it is a thin Solution; nothing here has {blobs}{more}, which {base} has: import that, too"]
+
+
+def _borrowed(location: str, identifier: str) -> str:
+    """Locations for what a thin Solution leaves to its base: the base answers, by its own name of the blob."""
+    manifest = info(location)["manifest"]
+    required = set(_required(manifest))
+    if not required:
+        return ""
+    held = _served()
+    if problems := _lacking(location, manifest, held):
+        raise CommandExecutionError("; ".join(problems))
+    lines = ["", "# Blobs of its base."]
+    for name, blob in sorted(_named(pathlib.Path(location) / _IMAGES)):
+        if blob in required:
+            asked = f"/v2/{identifier}/{name}/blobs/sha256:{blob}"
+            lines.append(f'location = "{asked}" {{ rewrite ^ "{held[blob]}" last; }}')
+    return "\n".join([*lines, ""])
+
+
+def _named(root: pathlib.Path) -> set[tuple[str, str]]:
+    """What manifests name and does not stand beside them: the name of the image, and the blob (hex)."""
+    found = set()
+    for path in root.rglob("*manifest.json"):
+        name = path.relative_to(root).parent.parent.as_posix()
+        try:
+            with path.open("rb") as stream:
+                value = json.loads(stream.read(_MAX_MANIFEST))
+            rows = [value["config"], *value["layers"]] if "config" in value else []
+            blobs = {str(row["digest"]).removeprefix("sha256:") for row in rows}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise CommandExecutionError(f"{path}: is no manifest of an image: {error}") from error
+        if _IMAGE_NAME.fullmatch(name):
+            found |= {(name, blob) for blob in blobs if not (path.parent / blob).exists()}
+    return found
+
+
 def registry(location: str, identifier: str) -> str:
-    """The configuration of nginx for the images of a Solution that is in its place.
+    """The configuration of nginx for the images of a Solution that is in its place, and what it leaves to its base.
 
     CLI Example::
 
         salt-call metalk8s_solutions.registry /srv/scality/my-app-1.0.0 my-app-1.0.0
     """
+    return _own_registry(location, identifier) + _borrowed(location, identifier)
+
+
+def _own_registry(location: str, identifier: str) -> str:
     path = pathlib.Path(location) / REGISTRY_CONFIG
     try:
         with path.open("rb") as stream:
@@ -108,8 +200,11 @@ def registry(location: str, identifier: str) -> str:
     return text
 
 
-def judge(folder: str) -> str:
+def judge(folder: str, *bases: str) -> str:
     """Whether the content of a Solution, wherever it is mounted, could be served; all that is wrong at once.
+
+    Arguments:
+        bases: folders of others that are to be served with it; a thin Solution may stand on them.
 
     Returns:
         its name and its version.
@@ -120,15 +215,15 @@ def judge(folder: str) -> str:
     """
     solution = info(folder)
     problems = []
-    if not (pathlib.Path(folder) / "images").is_dir():
+    if not (pathlib.Path(folder) / _IMAGES).is_dir():
         problems.append(f"{folder}: it holds no images/")
     try:
-        registry(folder, solution["id"])
+        _own_registry(folder, solution["id"])
     except CommandExecutionError as error:
         problems += str(error).split("; ")
-    annotations = solution["manifest"]["metadata"].get("annotations") or {}
-    if _REQUIRED_BLOBS in annotations:
-        problems.append(f"{folder}: it is a thin Solution, which cannot be imported yet; build it without --base")
+    if _required(solution["manifest"]):
+        held = {*_served(), *(name for base in bases for _, name in _blobs(base))}
+        problems += _lacking(folder, solution["manifest"], held)
     if problems:
         raise CommandExecutionError("\n".join(problems))
     return f"{solution['name']} {solution['version']}"
@@ -141,11 +236,31 @@ def check() -> str:
 
         salt-call --local metalk8s_solutions.check
     """
+    # It says what is wrong with the files themselves.
+    __salt__["metalk8s_bootstrap.minion"]()
     try:
         found = known()
     except CommandExecutionError as error:
         raise CommandExecutionError("\n".join(str(error).split("; "))) from error
+    complete()
     return ", ".join(solution["id"] for solution in found) or "none"
+
+
+def complete() -> None:
+    """Refuse a set of archives without what a thin Solution leaves to its base.
+
+    Before everything is mounted nobody can tell; then the configuration of the server will.
+
+    CLI Example::
+
+        salt-call --local metalk8s_solutions.complete
+    """
+    if not all((pathlib.Path(location) / _IMAGES).is_dir() for location, _ in _places()):
+        return
+    held = _served()
+    problems = [each for row in known() for each in _lacking(row["location"], row["manifest"], held)]
+    if problems:
+        raise CommandExecutionError("\n".join(problems))
 
 
 def add(file: str, *paths: str) -> None:
@@ -162,11 +277,8 @@ def add(file: str, *paths: str) -> None:
         __salt__["metalk8s_bootstrap.add_archive"](file, each)
 
 
-def remove(file: str, *paths: str) -> str:
+def remove(file: str, *paths: str) -> None:
     """Name some archives less in a file like solutions.yaml, also of those that are not there any more.
-
-    Returns:
-        of each ISO that is mounted, where that is and its path, on a line.
 
     CLI Example::
 
@@ -175,9 +287,23 @@ def remove(file: str, *paths: str) -> str:
     for path in paths:
         _refuse_active(path)
         __salt__["metalk8s_bootstrap.drop_archive"](file, path)
+
+
+def left(*paths: str) -> str:
+    """Which of these archives are mounted though solutions.yaml does not list them.
+
+    Returns:
+        of each ISO, where it is mounted and its path, on a line.
+
+    CLI Example::
+
+        salt-call --local metalk8s_solutions.left /root/my-app-1.0.0.iso
+    """
+    unlisted = set(paths) - set(_configuration().get("archives") or [])
     # Of an ISO that cannot be read any more, only the table of mounts knows what it was.
     table = __salt__["mount.fstab"]()
-    return "\n".join(f"{place} {row['device']}" for place, row in sorted(table.items()) if row.get("device") in paths)
+    rows = (f"{place} {row['device']}" for place, row in sorted(table.items()) if row.get("device") in unlisted)
+    return "\n".join(rows)
 
 
 def _refuse_active(path: str) -> None:

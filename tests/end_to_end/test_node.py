@@ -28,6 +28,7 @@ NEXT = f"/srv/scality/metalk8s-{SECOND}"
 TAMPERED = "/srv/tampered"
 SOLUTION = "/srv/solution"
 TAMPERED_SOLUTION = "/srv/tampered-solution"
+BROKEN_SOLUTION = "/srv/broken-solution"
 KEY = "/srv/keys/public.asc"
 LOG = "/var/log/metalk8s/bootstrap.log"
 REGISTRY = "metalk8s-registry-from-config.invalid"
@@ -71,21 +72,31 @@ def media(first: conftest.Checkout) -> Iterator[dict[str, pathlib.Path]]:
 
 
 def _solutions(first: conftest.Checkout, directory: pathlib.Path) -> dict[str, pathlib.Path]:
-    """The example Solution as its author builds it, unpacked, and what somebody made of it."""
-    done = first.run(".venv/bin/buildchain", "solution", "build", "examples/solution/1.0.0")
+    """The example Solution as its author builds it upon the medium, unpacked, and what somebody made of it."""
+    argv = [".venv/bin/buildchain", "solution", "build", "examples/solution/1.0.0", "--base", str(first.iso)]
+    done = first.run(*argv)
     assert done.returncode == 0, done.stdout
+    assert "bytes are left to" in done.stdout
     (image,) = (first.root / "examples/solution/1.0.0/_build").glob("*.iso")
-    found = {place: directory / place.replace("/", "-") for place in (SOLUTION, TAMPERED_SOLUTION)}
+    places = (SOLUTION, TAMPERED_SOLUTION, BROKEN_SOLUTION)
+    found = {place: directory / place.replace("/", "-") for place in places}
     for folder in found.values():
         folder.mkdir()
         subprocess.run(["bsdtar", "-xpf", image, "-C", folder], check=True)
         folder.chmod(0o755)
-    changed = found[TAMPERED_SOLUTION] / "operator/deploy/role.yaml"
-    content = changed.read_bytes()
-    changed.unlink()
-    changed.write_bytes(content.replace(b"get", b"put"))
-    changed.chmod(0o444)
+    _replace(found[TAMPERED_SOLUTION] / "operator/deploy/role.yaml", b"get", b"put")
+    _replace(found[BROKEN_SOLUTION] / "manifest.yaml", b"version: 1.0.0-dev", b"version: 2.0.0-dev")
+    # Of a value nginx alone says that it is none.
+    _replace(found[BROKEN_SOLUTION] / "registry-config.inc.j2", b"etag off;", b"etag perhaps;")
     return found
+
+
+def _replace(path: pathlib.Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert old in content
+    path.unlink()
+    path.write_bytes(content.replace(old, new))
+    path.chmod(0o444)
 
 
 @pytest.fixture(scope="module")
@@ -382,9 +393,24 @@ def test_a_solution_is_imported_and_its_operator_can_be_pulled_until_it_is_unimp
     for name in names:
         assert "done" in host.run(*pull, name)
 
-    activated = host.attempt(script, "activate", "--name", "example-solution")
-    assert activated.returncode == 1
-    assert "there is no cluster: /etc/kubernetes/admin.conf is not there." in activated.stdout
+    for command, *options in (
+        ("activate", "--name", "example-solution"),
+        ("deactivate", "--name", "example-solution"),
+        ("create-env", "--name", "prod", "--namespace", "prod-1", "--description", "for all"),
+        ("delete-env", "--name", "prod"),
+        ("add-solution", "--name", "prod", "--solution", "example-solution", "--version", "1.0.0-dev"),
+        ("delete-solution", "--name", "prod", "--solution", "example-solution"),
+    ):
+        told = host.attempt(script, command, *options)
+        line = f"{command} needs a cluster, and there is none: /etc/kubernetes/admin.conf is not there."
+        assert (told.returncode, told.stdout) == (1, f"solutions.sh: {line}\n")
+
+    recorded = host.run("cat", "/etc/metalk8s/solutions.yaml")
+    broken = host.attempt(script, "import", "--archive", BROKEN_SOLUTION, "--insecure")
+    assert broken.returncode == 1
+    assert "The images of before are served again, and /etc/metalk8s/solutions.yaml is as it was." in broken.stdout
+    assert host.run("cat", "/etc/metalk8s/solutions.yaml") == recorded
+    assert "done" in host.run(*pull, names[0])
 
     removed = host.attempt(script, "unimport", "--archive", SOLUTION)
     assert removed.returncode == 0, removed.stdout

@@ -17,6 +17,7 @@ import pytest
 
 from buildchain import command, deb, lock, oci, registry, salt, signing, store, tree
 from tests.support import containerd, images, keys, node, salt_tree, solutions, states
+from tests.unit import test_salt_solutions
 
 pytestmark = [
     pytest.mark.tools("containerd", "ctr", "dpkg-deb", "gpg", "mmdebstrap", "nsenter", "runc", "unshare", node.PYTHON),
@@ -42,7 +43,7 @@ proxies: {{http: "http://me:a%40b@proxy:3128", no_proxy: [localhost]}}
 SOLUTIONS = """\
 apiVersion: solutions.metalk8s.scality.com/v1alpha1
 kind: SolutionsConfiguration
-archives: [/srv/my-app-1, /srv/my-app-2]
+archives: [/srv/my-app-1, /srv/my-app-2, /srv/thin-app]
 active: {my-app: 1.1.0}
 """
 ROLES = ("metalk8s.roles.node", "metalk8s.roles.bootstrap")
@@ -64,7 +65,7 @@ KEYWORDS = {
 }
 _IMAGES_OF_SOLUTIONS = tuple(
     f"my-app-{version}/{image}"
-    for version in ("1.0.0", "1.1.0")
+    for version in ("1.0.0", "1.1.0", "2.0.0")
     for image in ("base-server:1.2", "my-app-operator:1.0.0")
 )
 EPOCH = 1_700_000_000
@@ -124,11 +125,12 @@ def applied(site: Site) -> Site:
 
 
 def _solutions(root: pathlib.Path) -> None:
-    """Two versions of a Solution, unpacked where they are listed."""
+    """Two versions of a Solution and a thin one that stands on them, unpacked where they are listed."""
     for place, version in (("srv/my-app-1", b"1.0.0"), ("srv/my-app-2", b"1.1.0")):
         files = solutions.good()
         files["manifest.yaml"] = files["manifest.yaml"].replace(b"version: 1.0.0", b"version: " + version)
         solutions.stage(files, root / place)
+    test_salt_solutions.thin(root / "srv/thin-app")
 
 
 def failures(done: object) -> list[str]:
@@ -181,8 +183,12 @@ def test_top_file_and_pillar_give_the_bootstrap_node_its_roles(report: dict[str,
 def test_the_pillar_holds_the_solutions_of_the_bootstrap_node(report: dict[str, typing.Any]) -> None:
     found = report["pillar"]["metalk8s"]["solutions"]
     rows = [(row["id"], row["mountpoint"], row["active"]) for row in found["available"]["my-app"]]
-    assert rows == [("my-app-1.0.0", "/srv/my-app-1", False), ("my-app-1.1.0", "/srv/my-app-2", True)]
-    assert found["config"]["archives"] == ["/srv/my-app-1", "/srv/my-app-2"]
+    assert rows == [
+        ("my-app-1.0.0", "/srv/my-app-1", False),
+        ("my-app-1.1.0", "/srv/my-app-2", True),
+        ("my-app-2.0.0", "/srv/thin-app", False),
+    ]
+    assert found["config"]["archives"] == ["/srv/my-app-1", "/srv/my-app-2", "/srv/thin-app"]
 
 
 def test_a_second_run_changes_nothing(applied: Site) -> None:

@@ -18,8 +18,9 @@ import pytest
 import yaml
 
 from buildchain import lint
-from tests.support import containerd, engines, nginx, openpgp
+from tests.support import containerd, engines, nginx, openpgp, states
 from tests.support import small as small_distribution
+from tests.unit import test_salt_solutions
 
 pytestmark = pytest.mark.tools("apt-get", "gpg", "nginx", "skopeo", "containerd", "ctr", "xorriso", "genisoimage")
 
@@ -210,27 +211,37 @@ def test_it_is_authentic_and_intact(first: Author) -> None:
     assert (first.iso.parent / "SHA256SUM").read_text() == f"{digest(first.iso)}  {first.iso.name}\n"
 
 
+def constants() -> str:
+    """What the server of every registry includes once."""
+    argv = [sys.executable, "-m", "static_container_registry", "--only-constants"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "static-container-registry")}
+    return subprocess.run(argv, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def skopeo_copy(reference: str, target: pathlib.Path) -> dict[str, bytes]:
+    """Pull an image; its files."""
+    insecure = ["--insecure-policy", "--src-tls-verify=false"]
+    subprocess.run(["skopeo", "copy", "--quiet", *insecure, f"docker://{reference}", f"dir:{target}"], check=True)
+    return {path.name: path.read_bytes() for path in target.iterdir()}
+
+
 def test_every_image_is_pulled_by_the_name_the_operator_is_given(first: Author, tmp_path: pathlib.Path) -> None:
+    """The node fills in the configuration as its formula does, and 2.5.1, which renders it, has the same."""
     root = unpack(first.iso, tmp_path / "mounted")
+    node = test_salt_solutions.module(root)
+    assert node.judge(str(root)) == "my-app 0.1.0-dev"
+    text = node.registry(str(root), ID)
     template = (root / "registry-config.inc.j2").read_text()
-    text = jinja2.Template(template).render(repository=ID, registry_root=f"{root}/images")
-    common = subprocess.run(
-        [sys.executable, "-m", "static_container_registry", "--only-constants"],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "static-container-registry")},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout
+    assert jinja2.Template(template, keep_trailing_newline=True).render(
+        repository=ID, registry_root=f"{root}/images"
+    ) == (text)
     manifest = yaml.safe_load((root / "manifest.yaml").read_text())
-    with nginx.serve(common, text) as server, containerd.containerd() as ctr:
+    with nginx.serve(constants(), text) as server, containerd.containerd() as ctr:
         references = list(operator_configuration(manifest, server.address))
         assert len(references) == 2
         for number, reference in enumerate(references):
-            insecure = ["--insecure-policy", "--src-tls-verify=false"]
-            target = f"dir:{tmp_path}/{number}"
-            subprocess.run(["skopeo", "copy", "--quiet", *insecure, f"docker://{reference}", target], check=True)
+            copied = skopeo_copy(reference, tmp_path / str(number))
             image = reference.partition(f"{ID}/")[2].replace(":", "/")
-            copied = {path.name: path.read_bytes() for path in (tmp_path / str(number)).iterdir()}
             assert copied == {path.name: path.read_bytes() for path in (root / "images" / image).iterdir()}
             ctr("image", "pull", "--plain-http", "--snapshotter", "native", reference)
 
@@ -356,6 +367,35 @@ def test_a_thin_solution_holds_what_its_base_lacks(first: Author) -> None:
     judged = first.does("verify", thin, "--key", PUBLIC_KEY)
     assert "my-app 0.1.0-dev must have them" in judged
     assert not lint.has_errors(lint.check(thin))
+
+
+def test_a_thin_solution_and_its_base_are_one_view(first: Author, folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Under one nginx, skopeo and containerd pull the whole images by the thin Solution's names."""
+    project = folder / "thin-next"
+    shutil.copytree(first.project, project, ignore=shutil.ignore_patterns("_build"))
+    intent = project / "solution.yaml"
+    intent.write_text(intent.read_text().replace("0.1.0-dev", "0.2.0-dev"))
+    for path in [project, *project.rglob("*")]:
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    identifier, output = "my-app-0.2.0-dev", first.home / "thin-next"
+    first.does("build", project, "--base", first.iso, BUILD_ROOT=str(output))
+    thin = unpack(output / f"{identifier}.iso", tmp_path / "thin")
+    base = unpack(first.iso, tmp_path / "base")
+    with pytest.raises(states.CommandExecutionError, match="it is a thin Solution; nothing here has sha256:"):
+        test_salt_solutions.module().judge(str(thin))
+    node = test_salt_solutions.module(base, thin)
+    assert node.judge(str(thin)) == "my-app 0.2.0-dev"
+    texts = [node.registry(str(place), name) for place, name in ((base, ID), (thin, identifier))]
+    assert texts[1].count("location = ") == 4
+    blobs = {path.name: path.read_bytes() for path in base.rglob("images/**/*") if path.is_file()}
+    with nginx.serve(constants(), *texts) as server, containerd.containerd() as ctr:
+        for number, image in enumerate(("my-app-operator:0.2.0-dev", "group/server:2")):
+            reference = f"{server.address}/{identifier}/{image}"
+            copied = skopeo_copy(reference, tmp_path / str(number))
+            own = {path.name: path.read_bytes() for path in (thin / "images" / image.replace(":", "/")).iterdir()}
+            assert set(own) == {"manifest.json", "version"}
+            assert copied == own | {name: blobs[name] for name in copied.keys() - own.keys()}
+            ctr("image", "pull", "--plain-http", "--snapshotter", "native", reference)
 
 
 def test_a_base_that_is_damaged_is_refused(first: Author, tmp_path: pathlib.Path) -> None:

@@ -204,6 +204,7 @@ def bootstrap(pillar: object, **functions: object) -> types.ModuleType:
         "metalk8s_archives.known": list,
         "metalk8s_archives.info": lambda _: {"version": "2.5.1"},
         "metalk8s_archives.location": lambda _: "/m",
+        "metalk8s_solutions.complete": lambda: None,
     }
     given = {name.replace("__", "."): function for name, function in functions.items()}
     return states.load_module(TREE / "_modules/metalk8s_bootstrap.py", __salt__={**asked, **given}, __pillar__=pillar)
@@ -224,6 +225,11 @@ def test_the_bootstrap_nodes_name_is_in_the_pillar() -> None:
 
 def test_a_configuration_that_fits_the_host_is_good() -> None:
     assert bootstrap({}).check("/m") == "good"
+
+
+def test_what_a_thin_solution_stands_on_stays() -> None:
+    module = bootstrap({}, metalk8s_solutions__complete=fault("/srv/app: nothing here has it"))
+    assert refusal(module.check, "/m") == "/srv/app: nothing here has it"
 
 
 def test_a_configuration_that_does_not_fit_is_told_at_once() -> None:

@@ -1,5 +1,6 @@
 """What the Salt tree knows of Solutions: modules and external pillar, with the functions Salt would give them."""
 
+import json
 import pathlib
 import types
 import typing
@@ -17,13 +18,17 @@ ROOT = "/srv/scality/my-app-1.0.0/images"
 refusal = test_salt_modules.refusal
 
 
-def module(*archives: object, active: dict[str, str] | None = None, mounts: object = ()) -> types.ModuleType:
-    """The module `metalk8s_solutions` on a host whose solutions.yaml lists these archives."""
+def module(
+    *archives: object, active: dict[str, str] | None = None, mounts: object = (), media: typing.Sequence[object] = ()
+) -> types.ModuleType:
+    """The module `metalk8s_solutions` on a host whose solutions.yaml lists these archives, beside MetalK8s' media."""
     config = {"archives": [str(path) for path in archives], "active": active or {}}
     bootstrap = states.load_module(TREE / "_modules/metalk8s_bootstrap.py", __salt__={}, __pillar__={})
     functions = {
         "metalk8s_archives.read": test_salt_modules.archives().read,
+        "metalk8s_archives.known": lambda: [{"location": str(path), "environment": "metalk8s-2.5.1"} for path in media],
         "metalk8s_registry.render": REGISTRY.render,
+        "metalk8s_bootstrap.minion": lambda: "bootstrap",
         "metalk8s_bootstrap.add_archive": bootstrap.add_archive,
         "metalk8s_bootstrap.drop_archive": bootstrap.drop_archive,
         "mount.fstab": lambda: dict(typing.cast(typing.Any, mounts)),
@@ -109,7 +114,7 @@ def test_what_is_missing_is_told_by_name(tmp_path: pathlib.Path) -> None:
     path = folder(tmp_path / "c", without="images")
     assert refusal(module().judge, str(path)) == f"{path}: it holds no images/"
     thin = ("  annotations:\n", "  annotations:\n    solutions.metalk8s.scality.com/required-blobs: sha256:0\n")
-    assert "a thin Solution" in refusal(module().judge, str(folder(tmp_path / "d", thin)))
+    assert "name '0', which is no digest" in refusal(module().judge, str(folder(tmp_path / "d", thin)))
 
 
 def test_archives_are_added_once_and_removed(tmp_path: pathlib.Path) -> None:
@@ -124,7 +129,10 @@ def test_archives_are_added_once_and_removed(tmp_path: pathlib.Path) -> None:
     }
     assert "/c.iso is not among" in refusal(module().remove, str(file), "/c.iso")
     mounted = module(mounts={"/srv/scality/b-1": {"device": "/b.iso"}, "/": {"device": "/dev/sda"}})
-    assert mounted.remove(str(file), str(path), "/b.iso") == "/srv/scality/b-1 /b.iso"
+    mounted.remove(str(file), str(path), "/b.iso")
+    assert mounted.left(str(path), "/b.iso") == "/srv/scality/b-1 /b.iso"
+    listed = module("/b.iso", mounts={"/srv/scality/b-1": {"device": "/b.iso"}})
+    assert listed.left("/b.iso") == ""
     assert states.load_yaml(file.read_text())["archives"] == []
 
 
@@ -249,6 +257,65 @@ def test_a_configuration_of_another_generator_is_understood() -> None:
     answer = REGISTRY.render(older, "my-app-1.0.0", ROOT)
     assert f'alias "{ROOT}/a/1/$1"' in answer["text"]
     assert answer["problems"] == []
+
+
+def thin(path: pathlib.Path, version: str = "2.0.0") -> tuple[pathlib.Path, str]:
+    """A Solution whose layer of base-server is its base's; and the digest (hex) of that layer."""
+    layer = json.loads(solutions.good()[f"{solutions.SERVER}/manifest.json"])["layers"][0]["digest"]
+    key = f"    {solutions.GROUP}"
+    rows = f"{key}/base: my-app 1.0.0\n{key}/required-blobs: |\n      {layer}\n"
+    made = folder(path, ("  annotations:\n", f"  annotations:\n{rows}"), ("version: 1.0.0", f"version: {version}"))
+    blob: str = layer.removeprefix("sha256:")
+    (made / solutions.SERVER / blob).unlink()
+    return made, blob
+
+
+def test_a_thin_solution_is_refused_without_its_base(tmp_path: pathlib.Path) -> None:
+    path, blob = thin(tmp_path / "thin")
+    whole = folder(tmp_path / "whole")
+    text = refusal(module().judge, str(path))
+    assert text == (
+        f"{path}: it is a thin Solution; nothing here has sha256:{blob}, which my-app 1.0.0 has: import that, too"
+    )
+    assert module(whole).judge(str(path)) == "my-app 2.0.0"
+    assert module(media=[whole]).judge(str(path)) == "my-app 2.0.0"
+    assert module().judge(str(path), str(whole)) == "my-app 2.0.0"
+    # Nor is the base taken away from it; before all is mounted nobody can tell.
+    assert module(whole, path).check() == "my-app-1.0.0, my-app-2.0.0"
+    assert "nothing here has" in refusal(module(path).check)
+    module(path, media=[tmp_path / "not-mounted"]).complete()
+    other, _ = thin(tmp_path / "other", "3.0.0")
+    assert len(refusal(module(path, other).complete).splitlines()) == 2
+
+
+def test_a_thin_solution_is_served_by_its_base(tmp_path: pathlib.Path) -> None:
+    path, blob = thin(tmp_path / "thin")
+    whole = folder(tmp_path / "whole")
+    for host, repository in ((module(whole, path), "my-app-1.0.0"), (module(path, media=[whole]), "metalk8s-2.5.1")):
+        asked, answered = (f"/v2/{name}/base-server/blobs/sha256:{blob}" for name in ("my-app-2.0.0", repository))
+        rows = [
+            line for line in host.registry(str(path), "my-app-2.0.0").splitlines() if line.startswith("location = ")
+        ]
+        assert rows == [f'location = "{asked}" {{ rewrite ^ "{answered}" last; }}']
+        assert "location = " not in module(whole).registry(str(whole), "my-app-1.0.0")
+    assert "nothing here has" in refusal(module(path).registry, str(path), "my-app-2.0.0")
+
+
+def test_a_strange_requirement_does_not_reach_the_server(tmp_path: pathlib.Path) -> None:
+    path, blob = thin(tmp_path / "thin")
+    manifest = path / "manifest.yaml"
+    text = manifest.read_text()
+    manifest.write_text(text.replace(blob, '0"; }'))
+    assert "which is no digest" in refusal(module(path).registry, str(path), "my-app-2.0.0")
+    manifest.write_text(text)
+    (path / solutions.SERVER / "manifest.json").write_text('{"config": 7}')
+    assert "is no manifest of an image" in refusal(
+        module(folder(tmp_path / "whole"), path).registry, str(path), "my-app-2.0.0"
+    )
+    hostile = tmp_path / 'hostile/images/a"; }/1'
+    hostile.mkdir(parents=True)
+    (hostile / blob).touch()
+    assert "nothing here has" in refusal(module(path, media=[tmp_path / "hostile"]).judge, str(path))
 
 
 def pillar(tmp_path: pathlib.Path, text: str | None, minion: str = "bootstrap") -> typing.Any:
