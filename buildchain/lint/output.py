@@ -2,6 +2,7 @@
 
 import json
 import typing
+import urllib.parse
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
 
@@ -41,7 +42,8 @@ def as_json(found: Findings) -> str:
         }
         for each in found
     ]
-    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    # ASCII alone: a file's name may be no Unicode, and a terminal obeys some characters.
+    return json.dumps(rows, indent=1) + "\n"
 
 
 def sarif(found: Findings) -> str:
@@ -59,11 +61,11 @@ def sarif(found: Findings) -> str:
     ]
     driver = {"name": "buildchain solution lint", "rules": rules}
     runs = [{"tool": {"driver": driver}, "results": [_result(each) for each in found]}]
-    return json.dumps({"$schema": _SARIF, "version": "2.1.0", "runs": runs}, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps({"$schema": _SARIF, "version": "2.1.0", "runs": runs}, indent=1) + "\n"
 
 
 def _result(each: findings.Finding) -> dict[str, typing.Any]:
-    place: dict[str, typing.Any] = {"artifactLocation": {"uri": each.path}}
+    place: dict[str, typing.Any] = {"artifactLocation": {"uri": urllib.parse.quote(each.path, errors="surrogatepass")}}
     if each.line:
         place["region"] = {"startLine": each.line}
     return {
@@ -77,18 +79,17 @@ def _result(each: findings.Finding) -> dict[str, typing.Any]:
 def junit(found: Findings) -> str:
     """JUnit's XML: a test for each rule, failed by its findings."""
     rules = findings.rules()
-    broken = [each for each in found if each.rule.severity is findings.Severity.ERROR]
+    broken = {each.rule.id for each in found if each.rule.severity is findings.Severity.ERROR}
     suite = ET.Element("testsuite", name="solution lint", tests=str(len(rules)), failures=str(len(broken)))
     for name, rule in rules.items():
         case = ET.SubElement(suite, "testcase", classname="solution", name=name)
-        for each in found:
-            if each.rule is not rule:
-                continue
-            words = report.printable(f"{each.place}: {each.message}")
-            if rule.severity is findings.Severity.ERROR:
-                ET.SubElement(case, "failure", message=words).text = rule.mend
-            else:
-                ET.SubElement(case, "system-out").text = words
+        lines = [report.printable(f"{each.place}: {each.message}") for each in found if each.rule is rule]
+        if name in broken:
+            # One for each test, as its readers count; the others stand in its text.
+            failure = ET.SubElement(case, "failure", message=lines[0], type=name)
+            failure.text = "\n".join([*lines, rule.mend])
+        elif lines:
+            ET.SubElement(case, "system-out").text = "\n".join(lines)
     ET.indent(suite)
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import re
 import typing
@@ -540,11 +541,34 @@ def test_the_command_offers_every_format() -> None:
 
 
 def test_a_hostile_name_does_not_reach_the_terminal(tmp_path: pathlib.Path) -> None:
+    """Nor does it break a format: every reader gets text."""
     files = solutions.good()
-    files["operator/\x1b[2J"] = b""
-    text = lint.FORMATS["text"](lint.check(solutions.stage(files, tmp_path / "solution")))
-    assert "\x1b" not in text
-    assert "\\x1b[2J" in text
+    files["operator/\x1b[2J a%"] = b""
+    root = solutions.stage(files, tmp_path / "solution")
+    (root / os.fsdecode(b"operator/\xff")).touch()
+    found = lint.check(root)
+    texts = {name: write(found) for name, write in lint.FORMATS.items()}
+    assert "\\x1b[2J" in texts["text"]
+    for text in texts.values():
+        assert "\x1b" not in text
+        assert text.encode()
+    assert {row["path"] for row in json.loads(texts["json"])} >= {"operator/\x1b[2J a%", "operator/\udcff"}
+    results = json.loads(texts["sarif"])["runs"][0]["results"]
+    uris = {each["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for each in results}
+    assert "operator/%1B%5B2J%20a%25" in uris
+
+
+def test_junit_counts_as_its_readers_do(tmp_path: pathlib.Path) -> None:
+    """A rule is a test, however often it is broken."""
+    files = solutions.good()
+    edit(ROLE, "verbs: [get]", "verbs: get")(files)
+    edit(ROLE, "verbs: [create]", "verbs: create")(files)
+    suite = ET.fromstring(lint.FORMATS["junit"](lint.check(solutions.stage(files, tmp_path / "solution"))))  # noqa: S314 — our own text
+    failed = [case for case in suite if case.find("failure") is not None]
+    assert (suite.attrib["failures"], [case.attrib["name"] for case in failed]) == ("1", ["role-rules"])
+    (failure,) = failed[0]
+    assert failure.text is not None
+    assert failure.text.count("role.yaml:") == 2
 
 
 def test_the_command_tells_by_its_exit_code(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
