@@ -11,6 +11,8 @@ from buildchain.lint import declared, findings, subject, yaml_file
 
 PATH = "manifest.yaml"
 SCHEMA = "solution-manifest.schema.json"
+MAX_SIZE = 64 << 10
+"""Bytes; the bootstrap node reads no more of it."""
 _TOLD_OTHERWISE = {
     ("apiVersion",),
     ("kind",),
@@ -27,6 +29,9 @@ def load(of: subject.Subject, found: findings.Findings) -> declared.Declared | N
     if not of.contents.has_file(PATH):
         found.add("manifest-missing", PATH, "is not there")
         return None
+    size = of.contents.nodes[PATH].size
+    if size > MAX_SIZE:
+        found.add("manifest-size", PATH, f"has {size} bytes")
     objects = yaml_file.load(PATH, of.contents.read, "manifest-yaml", found)
     if not objects or len(objects) > 1:
         if objects is not None:

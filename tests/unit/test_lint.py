@@ -134,6 +134,7 @@ CASES: list[Case] = [
     ("manifest-missing", MANIFEST, 0, drop(MANIFEST)),
     ("manifest-yaml", MANIFEST, 3, edit(MANIFEST, "kind: Solution", "kind: Solution\nkind: Solution")),
     ("manifest-yaml", MANIFEST, 0, edit(MANIFEST, "kind: Solution", "kind: Solution\n---\na: b")),
+    ("manifest-size", MANIFEST, 0, lambda files: put(MANIFEST, files[MANIFEST] + b"# " + b"x" * (64 << 10))(files)),
     ("manifest-schema", MANIFEST, 3, edit(MANIFEST, "metadata:", "display-name: x\nmetadata:")),
     ("manifest-schema", MANIFEST, 13, edit(MANIFEST, "  name: my-app\n", "  name: my-app\n  owner: me\n")),
     ("manifest-api-version", MANIFEST, 1, edit(MANIFEST, "v1alpha1", "v1")),
