@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 
-from buildchain.verify import medium, report, signature
+from buildchain.verify import medium, report, repositories, signature
 
 Fault = report.Fault
 DIRECTORY = "packages/debian"
@@ -25,10 +25,8 @@ def judge(contents: medium.Contents, judge_clearsigned: JudgeClearsigned, signer
     `signer` is the primary fingerprint of the key that signed the medium; None when nothing vouches for the medium,
     so that it says nothing who signed its repositories.
     """
-    prefix = f"{DIRECTORY}/"
-    names = {path.removeprefix(prefix).split("/")[0] for path in contents.nodes if path.startswith(prefix)}
-    for name in sorted(names):
-        root = prefix + name
+    for name in repositories.names(contents, DIRECTORY):
+        root = f"{DIRECTORY}/{name}"
         yield from _judge_signature(contents, root, judge_clearsigned, signer)
         yield from _judge_release(contents, root)
         yield from _judge_pool(contents, root)
@@ -72,11 +70,9 @@ def _judge_signature(
     except medium.DamagedError as error:
         yield Fault(path, str(error))
         return
+    yield from repositories.judge_signer(path, judgement, signer)
     if judgement.verdict is report.Verdict.CORRUPT:
-        yield Fault(path, judgement.what)
         return
-    if signer is not None and judgement.signer != signer:
-        yield Fault(path, f"is signed by {judgement.signer or 'an unknown key'}, the medium by {signer}")
     try:
         if text and text.rstrip(b"\n") != contents.read(f"{root}/Release").rstrip(b"\n"):
             yield Fault(path, "its text is not that of Release")
@@ -95,7 +91,7 @@ def _judge_release(contents: medium.Contents, root: str) -> Iterator[Fault]:
         if name not in listed:
             yield Fault(path, f"does not list {name}")
     for name, (expected, size) in sorted(listed.items()):
-        yield from _judge_file(contents, f"{root}/{name}", expected, size, path)
+        yield from repositories.judge_file(contents, f"{root}/{name}", expected, size, path)
         by_hash = f"{root}/by-hash/SHA256/{expected}"
         if not contents.has_file(by_hash):
             yield Fault(by_hash, f"is missing: {path} lists {name}")
@@ -171,18 +167,11 @@ def _judge_pool(contents: medium.Contents, root: str) -> Iterator[Fault]:
         elif name in indexed:
             yield Fault(path, f"names {name} twice")
         else:
-            yield from _judge_file(contents, f"{root}/{name}", expected, int(size), path)
+            yield from repositories.judge_file(contents, f"{root}/{name}", expected, int(size), path)
         indexed.add(name)
     for name in contents.files(f"{root}/pool"):
         if f"pool/{name}" not in indexed:
             yield Fault(f"{root}/pool/{name}", f"is not listed in {path}")
-
-
-def _judge_file(contents: medium.Contents, path: str, expected: str, size: int, index: str) -> Iterator[Fault]:
-    if not contents.has_file(path):
-        yield Fault(path, f"is missing: {index} lists it")
-    elif contents.nodes[path].size != size or contents.digests.get(path, expected) != expected:
-        yield Fault(path, f"its content is not that of {index}")
 
 
 def _is_plain(path: str) -> bool:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from xml.parsers import expat
 
-from buildchain.verify import medium, report, signature
+from buildchain.verify import medium, report, repositories, signature
 
 Fault = report.Fault
 DIRECTORY = "packages/redhat"
@@ -28,10 +28,8 @@ def judge(contents: medium.Contents, judge_detached: JudgeDetached, signer: str 
     `signer` is the primary fingerprint of the key that signed the medium; None when nothing vouches for the medium,
     so that it says nothing who signed its repositories.
     """
-    prefix = f"{DIRECTORY}/"
-    names = {path.removeprefix(prefix).split("/")[0] for path in contents.nodes if path.startswith(prefix)}
-    for name in sorted(names):
-        root = prefix + name
+    for name in repositories.names(contents, DIRECTORY):
+        root = f"{DIRECTORY}/{name}"
         yield from _judge_signature(contents, root, judge_detached, signer)
         yield from _judge_key(contents, root, name)
         yield from _judge_metadata(contents, root)
@@ -46,10 +44,7 @@ def _judge_signature(
     except medium.DamagedError as error:
         yield Fault(path, str(error) if not contents.has_file(path) else f"has nothing to sign: {error}")
         return
-    if judgement.verdict is report.Verdict.CORRUPT:
-        yield Fault(path, judgement.what)
-    elif signer is not None and judgement.signer != signer:
-        yield Fault(path, f"is signed by {judgement.signer or 'an unknown key'}, the medium by {signer}")
+    yield from repositories.judge_signer(path, judgement, signer)
 
 
 def _judge_key(contents: medium.Contents, root: str, name: str) -> Iterator[Fault]:
@@ -82,11 +77,8 @@ def _judge_metadata(contents: medium.Contents, root: str) -> Iterator[Fault]:
 
 def _judge_record(contents: medium.Contents, root: str, kind: str, record: dict[str, str]) -> Iterator[Fault]:
     path, index = f"{root}/{record['location']}", f"{root}/repodata/repomd.xml"
-    if not contents.has_file(path):
-        yield Fault(path, f"is missing: {index} lists it")
-        return
-    if not _has(contents, path, record["checksum"], record["size"]):
-        yield Fault(path, f"its content is not that of {index}")
+    if faults := list(repositories.judge_file(contents, path, record["checksum"], int(record["size"]), index)):
+        yield from faults
         return
     try:
         text = _gunzip(contents.read(path), int(record["open-size"]))
@@ -105,18 +97,12 @@ def _judge_packages(contents: medium.Contents, root: str, index: str, text: byte
             yield Fault(index, f"package {number} has no usable location, SHA-256 checksum and size")
         elif name in listed:
             yield Fault(index, f"names {name} twice")
-        elif not contents.has_file(path):
-            yield Fault(path, f"is missing: {index} lists it")
-        elif not _has(contents, path, expected, size):
-            yield Fault(path, f"its content is not that of {index}")
+        else:
+            yield from repositories.judge_file(contents, path, expected, int(size), index)
         listed.add(name)
     for name in contents.files(root):
         if name.endswith(".rpm") and name not in listed:
             yield Fault(f"{root}/{name}", f"is not listed in {index}")
-
-
-def _has(contents: medium.Contents, path: str, expected: str, size: str) -> bool:
-    return contents.nodes[path].size == int(size) and contents.digests.get(path, expected) == expected
 
 
 def _is_usable(name: str, expected: str, size: str) -> bool:
