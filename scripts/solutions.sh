@@ -162,7 +162,8 @@ open_archive() {
     local folder=$1
     if [ -f "$1" ]; then
         folder=$(mktemp -d "$WORK_DIR/medium.XXXXXX")
-        mount -o ro,loop,nosuid,nodev,noexec -t iso9660 -- "$1" "$folder"
+        # Within a substitution bash takes no notice of set -e.
+        mount -o ro,loop,nosuid,nodev,noexec -t iso9660 -- "$1" "$folder" || fail "$1: cannot be mounted"
     fi
     [ -d "$folder" ] || fail "$1: there is no such file or folder"
     printf '%s\n' "$folder"
@@ -201,7 +202,9 @@ judge_archive() {
             || fail 'Where you know what it is and want it all the same: --insecure'
     fi
     for other in "${ARCHIVES[@]}"; do
-        [ "$other" = "$1" ] || bases+=("$(open_archive "$other")")
+        [ "$other" = "$1" ] && continue
+        other=$(open_archive "$other")
+        bases+=("$other")
     done
     [ -e "$WORK_DIR/minion" ] || know_minion
     use_configuration
