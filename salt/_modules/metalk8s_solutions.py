@@ -37,6 +37,7 @@ _HEX = re.compile("[0-9a-f]{64}")
 _IMAGE_NAME = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
 _MAX_MANIFEST = 4 << 20
 _SHOWN = 5
+_MAX_DEPTH = 100
 _EMPTY = f"apiVersion: {API_VERSION}\nkind: {CONFIGURATION_KIND}\narchives: []\nactive: {{}}\n"
 
 
@@ -327,9 +328,7 @@ def _configuration() -> Mapping[str, typing.Any]:
 def _manifest(text: str) -> dict[str, typing.Any]:
     """The manifest, with every scalar as it is written; YAML would read the version 1.10 as 1.1."""
     try:
-        # What a few lines of them stand for fills any memory once it is written out.
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise ValueError("has aliases")
+        _refuse_bombs(text)
         manifest = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - it makes texts, lists and mappings only
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"is not YAML: {str(error).splitlines()[0]}") from error
@@ -342,6 +341,17 @@ def _manifest(text: str) -> dict[str, typing.Any]:
         if not isinstance(manifest.get(key), dict):
             raise ValueError(f"has no mapping {key}")
     return manifest
+
+
+def _refuse_bombs(text: str) -> None:
+    """Before anything is built: what a few aliases stand for fills any memory, deep nesting takes any time."""
+    depth = 0
+    for event in yaml.parse(text, yaml.BaseLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("has aliases")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise ValueError("is nested too deeply")
 
 
 def _identity(manifest: Mapping[str, typing.Any]) -> tuple[str, str]:
