@@ -23,6 +23,7 @@ _TOKEN = re.compile(
     r""" | (?P<word>(?:[^\s;{}"'\#\\$]|\\.|\$(?:\{[^}\s]*\})?)(?:[^\s;{}\\$]|\\.|\$(?:\{[^}\s]*\})?)*)""",
     re.VERBOSE | re.DOTALL,
 )
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _LITERAL = re.compile(r"\\Q(.*?)(?:\\E|$)", re.DOTALL)
 # What a hostile text could make slow (a repeated group, many unbounded repetitions), and what Python's patterns
@@ -76,8 +77,9 @@ class Answer:
     headers: dict[str, str]
 
 
+@functools.lru_cache(maxsize=2)
 def parse(text: bytes) -> Directive:
-    """Read a configuration.
+    """Read a configuration; nobody may change what comes.
 
     Raises:
         DamagedError: the text is not of the language.
@@ -115,12 +117,15 @@ def _tokens(text: str) -> Iterator[tuple[bool, str]]:
         if match is None:
             raise medium.DamagedError(f"cannot be read from character {position} on")
         position = match.end()
-        if match["quoted"] is not None:
-            yield False, re.sub(r"\\(.)", _unescaped, match["quoted"][1:-1], flags=re.DOTALL)
-        elif match["word"] is not None:
-            yield False, re.sub(r"\\(.)", _unescaped, match["word"], flags=re.DOTALL)
-        elif match["mark"]:
-            yield True, match["mark"]
+        kind = match.lastgroup
+        if kind is None:
+            continue
+        part = match[kind]
+        if kind == "quoted":
+            part = part[1:-1]
+        if "\\" in part:
+            part = _ESCAPED.sub(_unescaped, part)
+        yield kind == "mark", part
 
 
 def _unescaped(match: re.Match[str]) -> str:

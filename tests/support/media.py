@@ -30,6 +30,27 @@ def add(into: store.Store, path: str, content: bytes, *, is_program: bool = Fals
     return tree.File(path, into.add_bytes(content), is_program)
 
 
+def typical(into: store.Store) -> tree.Tree:
+    """One of each: empty, executable, twice the same, deep, long and wide names, names that differ in case, links."""
+    return tree.build(
+        [
+            add(into, "product.txt", b"NAME=MetalK8s\n"),
+            add(into, "empty", b""),
+            add(into, "bin/run", b"#!/bin/sh\n", is_program=True),
+            add(into, "a/same", b"z" * 5000),
+            add(into, "b/same", b"z" * 5000),
+            add(into, "b/program", b"z" * 5000, is_program=True),
+            add(into, "1/2/3/4/5/6/7/deep", b"deep"),
+            add(into, f"long/{'é' * 99}.deb", b"long"),
+            add(into, f"long/{'😀' * 51}", b"wide"),
+            add(into, "case/Readme", b"upper"),
+            add(into, "case/README", b"shouting"),
+            tree.Link("a/link", "../b/same"),
+            tree.Link("dangling", "a/missing"),
+        ]
+    )
+
+
 def hard_cases(into: store.Store) -> list[tree.Entry]:
     """All that a reader may get wrong, and the names of the default medium's packages."""
     packages = lock.load(pathlib.Path(__file__).parents[2] / lock.FILE_NAME).packages()

@@ -1,113 +1,26 @@
 """Recipes and what they build: layers, accounts, scripts, checks, and bytes that depend on nothing else."""
 
-import dataclasses
-import gzip
-import io
 import json
 import os
 import pathlib
 import subprocess
 import sys
-import tarfile
-import typing
 
 import pytest
 
 from buildchain import errors, image, lock, store
 from buildchain.rootfs import exclusions
-from tests.support import packages
+from tests.support import packages, workshops
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-PASSWD = b"root:*:0:0:root:/root:/bin/bash\nwww-data:*:33:33:www-data:/var/www:/usr/sbin/nologin\n"
-GROUP = b"root:*:0:\nwww-data:*:33:\n"
-
-BASE: dict[str, bytes] = {
-    "base-passwd": packages.make_deb(
-        {"Package": "base-passwd"},
-        {"./usr/share/base-passwd/passwd.master": PASSWD, "./usr/share/base-passwd/group.master": GROUP},
-        built=1000,
-    ),
-    "ca-certificates": packages.make_deb(
-        {"Package": "ca-certificates"},
-        {
-            "./usr/share/ca-certificates/mozilla/b.crt": b"second\n",
-            "./usr/share/ca-certificates/mozilla/a.crt": b"first",
-            "./usr/share/ca-certificates/mozilla/README": b"not a certificate",
-        },
-        built=2000,
-    ),
-}
-APP: dict[str, bytes] = {
-    "app": packages.make_deb(
-        {"Package": "app", "Depends": "libapp1 (>= 1)"},
-        {
-            "./usr/bin/app": packages.Member(packages.make_elf(["libapp.so.1"]), 0o755),
-            "./etc/app.conf": b"default\n",
-            "./usr/share/doc/app/copyright": b"free\n",
-        },
-        built=3000,
-        md5sums="0" * 32 + "  usr/bin/app\n" + "1" * 32 + "  usr/share/doc/app/README\n",
-    ),
-    "libapp1": packages.make_deb(
-        {"Package": "libapp1"}, {"./usr/lib/x86_64-linux-gnu/libapp.so.1": packages.make_elf()}, built=2500
-    ),
-}
-ALL = BASE | APP
-
-
-@dataclasses.dataclass
-class Workshop:
-    """A folder of recipes, a store, and packages in it."""
-
-    root: pathlib.Path
-    source: store.Store
-
-    def write(self, name: str, recipe: str) -> pathlib.Path:
-        path = self.root / name / "image.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(recipe)
-        return path
-
-    def locked(self, *debs: dict[str, bytes]) -> tuple[lock.Package, ...]:
-        return tuple(sorted(packages.add(self.source, deb, name) for each in debs for name, deb in each.items()))
-
-    def stages(self, name: str, *debs: dict[str, bytes]) -> list[image.Stage]:
-        chain = image.load_chain(self.root, name)
-        return [image.Stage(recipe, self.locked(each)) for recipe, each in zip(chain, debs, strict=True)]
-
-    def build(
-        self,
-        recipe: str,
-        debs: dict[str, bytes],
-        policy: image.Policy | None = None,
-        excluded: tuple[exclusions.Exclusion, ...] = (),
-    ) -> image.Image:
-        self.write("app", recipe)
-        return image.build(self.stages("app", debs), self.source, policy or image.Policy({}), excluded)
-
-    def layer(self, layer: typing.Any) -> dict[str, tarfile.TarInfo]:
-        packed = gzip.decompress(self.source.read(layer.blob.digest))
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            return {member.name: member for member in archive}
-
-    def file(self, built: image.Image, path: str) -> bytes:
-        for layer in reversed(built.layers):
-            packed = gzip.decompress(self.source.read(layer.blob.digest))
-            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-                if path in archive.getnames():
-                    stream = archive.extractfile(path)
-                    assert stream is not None
-                    return stream.read()
-        raise AssertionError(f"no {path}")
-
 
 @pytest.fixture(name="workshop")
-def _workshop(tmp_path: pathlib.Path) -> Workshop:
-    return Workshop(tmp_path / "images", store.Store(tmp_path / "store"))
+def _workshop(tmp_path: pathlib.Path) -> workshops.Workshop:
+    return workshops.Workshop(tmp_path / "images", store.Store(tmp_path / "store"))
 
 
-def test_a_recipe_says_all_it_can_say(workshop: Workshop) -> None:
+def test_a_recipe_says_all_it_can_say(workshop: workshops.Workshop) -> None:
     path = workshop.write(
         "app",
         """
@@ -169,13 +82,15 @@ architecture: arm64
         ("- a", "must be a mapping"),
     ],
 )
-def test_mistakes_in_a_recipe_are_named_with_their_line(workshop: Workshop, recipe: str, problem: str) -> None:
+def test_mistakes_in_a_recipe_are_named_with_their_line(
+    workshop: workshops.Workshop, recipe: str, problem: str
+) -> None:
     with pytest.raises(errors.ConfigError) as caught:
         image.load(workshop.write("app", recipe))
     assert problem in str(caught.value)
 
 
-def test_a_chain_is_checked(workshop: Workshop) -> None:
+def test_a_chain_is_checked(workshop: workshops.Workshop) -> None:
     workshop.write("app", "packages: [app]\nbase: base")
     with pytest.raises(errors.ConfigError, match="there is no recipe 'base'"):
         image.load_chain(workshop.root, "app")
@@ -187,7 +102,7 @@ def test_a_chain_is_checked(workshop: Workshop) -> None:
         image.load_chain(workshop.root, "app")
 
 
-def test_what_to_resolve_is_that_of_the_whole_chain(workshop: Workshop) -> None:
+def test_what_to_resolve_is_that_of_the_whole_chain(workshop: workshops.Workshop) -> None:
     workshop.write("base", "packages: [base-files]\nwithout: {debconf: asks questions, libpcre2-8-0: not needed}")
     workshop.write("app", "packages: [app, libpcre2-8-0]\nbase: base\nwithout: {perl: only for scripts}")
     found = image.request(image.load_chain(workshop.root, "app"), ["debian"])
@@ -196,7 +111,7 @@ def test_what_to_resolve_is_that_of_the_whole_chain(workshop: Workshop) -> None:
     )
 
 
-def test_an_image_is_made_of_packages_and_lines(workshop: Workshop) -> None:
+def test_an_image_is_made_of_packages_and_lines(workshop: workshops.Workshop) -> None:
     built = workshop.build(
         """
 packages: [app]
@@ -209,12 +124,12 @@ alternatives: {/usr/bin/editor: app, /dev/log: /run/log}
 user: app
 entrypoint: [/usr/bin/app]
 """,
-        ALL,
+        workshops.ALL,
     )
     (layer,) = built.layers
     members = workshop.layer(layer)
-    assert workshop.file(built, "etc/passwd") == PASSWD + b"app:*:900:901::/var/lib/app:/usr/sbin/nologin\n"
-    assert workshop.file(built, "etc/group") == GROUP + b"app:*:901:\n"
+    assert workshop.file(built, "etc/passwd") == workshops.PASSWD + b"app:*:900:901::/var/lib/app:/usr/sbin/nologin\n"
+    assert workshop.file(built, "etc/group") == workshops.GROUP + b"app:*:901:\n"
     assert workshop.file(built, "etc/ssl/certs/ca-certificates.crt") == b"first\nsecond\n"
     assert workshop.file(built, "etc/app.conf") == b"mine"
     conf, state, link = members["etc/app.conf"], members["var/lib/app"], members["usr/bin/editor"]
@@ -232,17 +147,17 @@ entrypoint: [/usr/bin/app]
     assert config["history"][0]["comment"].startswith("gzip: deflate ")
 
 
-def test_scanners_find_the_packages(workshop: Workshop) -> None:
+def test_scanners_find_the_packages(workshop: workshops.Workshop) -> None:
     excluded = (exclusions.Exclusion("/usr/share/doc", "a reason here", ("/usr/share/doc/*/copyright",)),)
-    built = workshop.build("packages: [app]", ALL, excluded=excluded)
+    built = workshop.build("packages: [app]", workshops.ALL, excluded=excluded)
     status = workshop.file(built, "var/lib/dpkg/status.d/app").decode().splitlines()
     assert status[:3] == ["Package: app", "Status: install ok installed", "Version: 1.0"]
     assert workshop.file(built, "var/lib/dpkg/status.d/app.md5sums") == b"0" * 32 + b"  usr/bin/app\n"
     assert workshop.file(built, "usr/share/doc/app/copyright") == b"free\n"
 
 
-def test_every_file_has_an_origin(workshop: Workshop) -> None:
-    built = workshop.build("packages: [app]\nfiles: {/etc/app.conf: {content: mine}}", ALL)
+def test_every_file_has_an_origin(workshop: workshops.Workshop) -> None:
+    built = workshop.build("packages: [app]\nfiles: {/etc/app.conf: {content: mine}}", workshops.ALL)
     rows = {row["path"]: row for row in json.loads(image.origins_json(built))}
     assert rows["/usr/bin/app"]["origin"] == "app:amd64=1.0"
     replaced = "images/app/image.yaml: files./etc/app.conf, instead of that of app:amd64=1.0"
@@ -253,12 +168,12 @@ def test_every_file_has_an_origin(workshop: Workshop) -> None:
     assert all(row["origin"] for row in rows.values())
 
 
-def test_layers_of_a_base_are_shared(workshop: Workshop) -> None:
+def test_layers_of_a_base_are_shared(workshop: workshops.Workshop) -> None:
     workshop.write("base", "packages: [base-passwd]\nenvironment: {A: base, B: base}")
     workshop.write("app", "packages: [app]\nbase: base\nenvironment: {A: app}")
     policy = image.Policy({})
-    base = image.build(workshop.stages("base", BASE), workshop.source, policy, ())
-    app = image.build(workshop.stages("app", BASE, ALL), workshop.source, policy, ())
+    base = image.build(workshop.stages("base", workshops.BASE), workshop.source, policy, ())
+    app = image.build(workshop.stages("app", workshops.BASE, workshops.ALL), workshop.source, policy, ())
     assert app.layers[0] == base.layers[0]
     assert not set(workshop.layer(app.layers[1])) & {"etc/passwd", "etc/ssl/certs/ca-certificates.crt", "bin"}
     assert {"usr", "usr/bin", "usr/bin/app", "var/lib/dpkg/status.d/app"} <= set(workshop.layer(app.layers[1]))
@@ -283,22 +198,27 @@ def test_layers_of_a_base_are_shared(workshop: Workshop) -> None:
         ("groups: {app: 33}", "groups.app: id 33 is that of www-data"),
     ],
 )
-def test_lines_that_do_not_fit_the_packages_are_named(workshop: Workshop, lines: str, problem: str) -> None:
+def test_lines_that_do_not_fit_the_packages_are_named(workshop: workshops.Workshop, lines: str, problem: str) -> None:
     with pytest.raises(errors.ConfigError) as caught:
-        workshop.build(f"packages: [app]\n{lines}", ALL)
+        workshop.build(f"packages: [app]\n{lines}", workshops.ALL)
     assert caught.value.what == "images/app/image.yaml"
     assert problem in str(caught.value)
 
 
-def test_an_empty_directory_gives_way_to_a_link(workshop: Workshop) -> None:
+def test_an_empty_directory_gives_way_to_a_link(workshop: workshops.Workshop) -> None:
     base_files = packages.make_deb({"Package": "base-files"}, {"./var/run/": packages.directory()})
-    built = workshop.build("packages: [app]\nalternatives: {/var/run: /run}", {**ALL, "base-files": base_files})
+    built = workshop.build(
+        "packages: [app]\nalternatives: {/var/run: /run}", {**workshops.ALL, "base-files": base_files}
+    )
     assert workshop.layer(built.layers[0])["var/run"].linkname == "/run"
 
 
-def test_a_missing_library_names_the_dropped_package(workshop: Workshop) -> None:
+def test_a_missing_library_names_the_dropped_package(workshop: workshops.Workshop) -> None:
     with pytest.raises(errors.BuildchainError) as caught:
-        workshop.build("packages: [app]\nwithout: {libapp1: thought to be useless}", {**BASE, "app": APP["app"]})
+        workshop.build(
+            "packages: [app]\nwithout: {libapp1: thought to be useless}",
+            {**workshops.BASE, "app": workshops.APP["app"]},
+        )
     assert str(caught.value) == (
         "image app: not all that it ships can start\n"
         "  /usr/bin/app needs libapp.so.1, which is not shipped; "
@@ -307,26 +227,26 @@ def test_a_missing_library_names_the_dropped_package(workshop: Workshop) -> None
     )
 
 
-def test_what_may_lack_something_ships_and_an_exception_without_use_is_refused(workshop: Workshop) -> None:
+def test_what_may_lack_something_ships_and_an_exception_without_use_is_refused(workshop: workshops.Workshop) -> None:
     recipe = "packages: [app]\nmay-lack: [{file: /usr/bin/*, needs: libapp.so.1, reason: nobody starts it}]"
-    assert workshop.build(recipe, {**BASE, "app": APP["app"]}).layers
+    assert workshop.build(recipe, {**workshops.BASE, "app": workshops.APP["app"]}).layers
     with pytest.raises(errors.BuildchainError, match=r"nothing lacks libapp\.so\.1"):
-        workshop.build(recipe, ALL)
+        workshop.build(recipe, workshops.ALL)
 
 
-def test_an_interpreter_that_a_recipe_excludes_with_its_script_is_not_missed(workshop: Workshop) -> None:
+def test_an_interpreter_that_a_recipe_excludes_with_its_script_is_not_missed(workshop: workshops.Workshop) -> None:
     tool = packages.make_deb({"Package": "tool"}, {"./usr/bin/t": packages.Member(b"#!/bin/sh\n", 0o755)})
     with pytest.raises(errors.BuildchainError, match="/usr/bin/t needs /bin/sh"):
-        workshop.build("packages: [tool]", {**BASE, "tool": tool})
+        workshop.build("packages: [tool]", {**workshops.BASE, "tool": tool})
     recipe = "packages: [tool]\nexclude: [{path: /usr/bin/t, reason: nobody calls it}]"
-    assert workshop.build(recipe, {**BASE, "tool": tool}).layers
+    assert workshop.build(recipe, {**workshops.BASE, "tool": tool}).layers
 
 
 SCRIPTS = {"postinst": "#!/bin/sh\nadduser x\n", "config": "#!/bin/sh\nask\n"}
 
 
-def test_scripts_that_nobody_has_read_stop_the_build(workshop: Workshop, tmp_path: pathlib.Path) -> None:
-    debs = {**BASE, "tool": packages.make_deb({"Package": "tool"}, scripts=SCRIPTS)}
+def test_scripts_that_nobody_has_read_stop_the_build(workshop: workshops.Workshop, tmp_path: pathlib.Path) -> None:
+    debs = {**workshops.BASE, "tool": packages.make_deb({"Package": "tool"}, scripts=SCRIPTS)}
     with pytest.raises(errors.BuildchainError) as caught:
         workshop.build("packages: [tool]", debs)
     assert caught.value.why == "maintainer scripts that nobody has read: tool config (new), tool postinst (new)"
@@ -338,17 +258,22 @@ def test_scripts_that_nobody_has_read_stop_the_build(workshop: Workshop, tmp_pat
     listed.write_text(pasted.replace("(say here why nothing is lost when it does not run)", "the recipe does it"))
     policy = image.load_policy(listed)
     assert workshop.build("packages: [tool]", debs, policy).layers
-    changed = {**BASE, "tool": packages.make_deb({"Package": "tool"}, scripts={**SCRIPTS, "postinst": "rm -rf /\n"})}
+    changed = {
+        **workshops.BASE,
+        "tool": packages.make_deb({"Package": "tool"}, scripts={**SCRIPTS, "postinst": "rm -rf /\n"}),
+    }
     with pytest.raises(errors.BuildchainError, match=r"nobody has read: tool postinst \(changed\)"):
         workshop.build("packages: [tool]", changed, policy)
 
 
-def test_a_lock_that_does_not_fit_is_refused(workshop: Workshop) -> None:
+def test_a_lock_that_does_not_fit_is_refused(workshop: workshops.Workshop) -> None:
     workshop.write("base", "packages: [base-passwd]")
     workshop.write("app", "packages: [app, other]\nbase: base\nwithout: {libapp1: is useless here}")
     newer = {"base-passwd": packages.make_deb({"Package": "base-passwd", "Version": "1.0"}, built=5)}
     with pytest.raises(errors.BuildchainError) as caught:
-        image.build(workshop.stages("app", BASE, {**newer, **APP}), workshop.source, image.Policy({}), ())
+        image.build(
+            workshop.stages("app", workshops.BASE, {**newer, **workshops.APP}), workshop.source, image.Policy({}), ()
+        )
     assert caught.value.why.splitlines() == [
         "the lock does not fit images/app/image.yaml",
         "  other is not locked",
@@ -357,29 +282,29 @@ def test_a_lock_that_does_not_fit_is_refused(workshop: Workshop) -> None:
     ]
 
 
-def test_a_full_disk_is_an_error_not_a_crash(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_not_a_crash(workshop: workshops.Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
     workshop.write("app", "packages: [app]")
-    stages = workshop.stages("app", ALL)
+    stages = workshop.stages("app", workshops.ALL)
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(errors.BuildchainError, match=r"No space left on device\)\nFree some space"):
         image.build(stages, workshop.source, image.Policy({}), ())
     assert list((workshop.source.root / "partial").iterdir()) == []
 
 
-def test_the_identity_is_that_of_all_inputs(workshop: Workshop) -> None:
+def test_the_identity_is_that_of_all_inputs(workshop: workshops.Workshop) -> None:
     path = workshop.write("app", "packages: [app]\nfiles: {/etc/a: {source: a}}")
     (path.parent / "a").write_bytes(b"one")
     rules = (exclusions.Exclusion("/usr/share/man", "a reason here"),)
-    first = image.identity(workshop.stages("app", ALL), rules)
-    assert first == image.identity(workshop.stages("app", ALL), rules)
+    first = image.identity(workshop.stages("app", workshops.ALL), rules)
+    assert first == image.identity(workshop.stages("app", workshops.ALL), rules)
     (path.parent / "a").write_bytes(b"two")
     others = {
-        image.identity(workshop.stages("app", ALL), rules),
-        image.identity(workshop.stages("app", BASE), rules),
-        image.identity(workshop.stages("app", ALL), ()),
+        image.identity(workshop.stages("app", workshops.ALL), rules),
+        image.identity(workshop.stages("app", workshops.BASE), rules),
+        image.identity(workshop.stages("app", workshops.ALL), ()),
     }
     assert len(others | {first}) == 4
 
@@ -388,10 +313,10 @@ _BUILD = """
 import os, pathlib, sys
 os.umask(int(sys.argv[3], 8))
 from buildchain import image, store
-from tests.unit import test_image
-workshop = test_image.Workshop(pathlib.Path(sys.argv[1]), store.Store(pathlib.Path(sys.argv[2])))
-built = workshop.build("packages: [app]\\nfiles: {/etc/a: {content: x}}", test_image.ALL)
-print(built.manifest.digest, image.identity(workshop.stages("app", test_image.ALL), ()))
+from tests.support import workshops
+workshop = workshops.Workshop(pathlib.Path(sys.argv[1]), store.Store(pathlib.Path(sys.argv[2])))
+built = workshop.build("packages: [app]\\nfiles: {/etc/a: {content: x}}", workshops.ALL)
+print(built.manifest.digest, image.identity(workshop.stages("app", workshops.ALL), ()))
 """
 
 

@@ -56,28 +56,8 @@ def names_beside(target: pathlib.Path) -> list[str]:
     return [path.name for path in target.parent.iterdir()]
 
 
-def typical(into: store.Store) -> tree.Tree:
-    return tree.build(
-        [
-            media.add(into, "product.txt", b"NAME=MetalK8s\n"),
-            media.add(into, "empty", b""),
-            media.add(into, "bin/run", b"#!/bin/sh\n", is_program=True),
-            media.add(into, "a/same", b"z" * 5000),
-            media.add(into, "b/same", b"z" * 5000),
-            media.add(into, "b/program", b"z" * 5000, is_program=True),
-            media.add(into, "1/2/3/4/5/6/7/deep", b"deep"),
-            media.add(into, f"long/{'é' * 99}.deb", b"long"),
-            media.add(into, f"long/{'😀' * 51}", b"wide"),
-            media.add(into, "case/Readme", b"upper"),
-            media.add(into, "case/README", b"shouting"),
-            tree.Link("a/link", "../b/same"),
-            tree.Link("dangling", "a/missing"),
-        ]
-    )
-
-
 def test_what_is_written_is_read_back(here: store.Store, target: pathlib.Path) -> None:
-    contents = typical(here)
+    contents = media.typical(here)
     written = write_there(contents, here, target)
     found = media.read(target)
     assert written == digest.Descriptor.of_bytes(target.read_bytes())
@@ -111,7 +91,7 @@ def assert_equal(contents: tree.Tree, source: store.Store, found: dict[str, medi
 
 
 def test_joliet_has_the_same_files(here: store.Store, target: pathlib.Path) -> None:
-    contents = typical(here)
+    contents = media.typical(here)
     write_here(contents, here, target)
     assert media.read_joliet(target) == {each.path: here.read(each.content.digest) for each in contents.files()}
 
@@ -272,13 +252,16 @@ os.umask(int(sys.argv[2], 8))
 sys.path.insert(0, sys.argv[1])
 from buildchain import store, tree
 from buildchain.iso import image
-from tests.unit import test_iso
+from tests.support import media
 folder = pathlib.Path(sys.argv[3])
 folder.mkdir()
 source = store.Store(folder / "store")
-entries = list(test_iso.typical(source))
+entries = list(media.typical(source))
 contents = tree.build(reversed(entries) if sys.argv[4] == "reversed" else entries)
-print(test_iso.write_here(contents, source, folder / "medium.iso").digest)
+written = image.write(
+    contents, source, volume_id="METALK8S", epoch=1_700_000_000, target=folder / "medium.iso", progress=lambda *_: None
+)
+print(written.digest)
 """
 
 
@@ -430,7 +413,7 @@ def test_two_builds_never_share_an_unfinished_image(
 
 def test_what_a_killed_writer_left_is_dropped(here: store.Store, target: pathlib.Path) -> None:
     image.part_path(target).write_bytes(os.urandom(3_000_000))
-    contents = typical(here)
+    contents = media.typical(here)
     written = write_there(contents, here, target)
     assert written == digest.Descriptor.of_bytes(target.read_bytes())
     assert names_beside(target) == [target.name]
