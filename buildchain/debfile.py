@@ -22,6 +22,8 @@ MAX_XZ_MEMORY = 80 << 20
 """What `xz -9` needs to unpack is 65 MiB (xz(1))."""
 
 _AR_HEADER = 60
+_HEAD = 1 << 16
+"""In the first bytes stand the control archives of all but a few packages."""
 
 Contents = Iterable[tuple[tar.Header, Iterable[bytes]]]
 
@@ -128,17 +130,17 @@ class _Window:
         return block
 
 
+def _new_xz_decoder() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_MEMORY)
+
+
 class _XzReader(io.RawIOBase):
     """Decompresses xz with a limit on memory, which lzma.LZMAFile does not offer."""
 
     def __init__(self, packed: _Window) -> None:
         super().__init__()
         self._packed = packed
-        self._decoder = self._new_decoder()
-
-    @staticmethod
-    def _new_decoder() -> lzma.LZMADecompressor:
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_MEMORY)
+        self._decoder = _new_xz_decoder()
 
     def readable(self) -> bool:
         return True
@@ -151,7 +153,7 @@ class _XzReader(io.RawIOBase):
                 packed = self._decoder.unused_data or self._packed.read(digest.BLOCK_SIZE)
                 if not packed:
                     return 0
-                self._decoder = self._new_decoder()
+                self._decoder = _new_xz_decoder()
             elif self._decoder.needs_input:
                 packed = self._packed.read(digest.BLOCK_SIZE)
                 if not packed:
@@ -188,11 +190,25 @@ def control(stream: typing.BinaryIO) -> bytes:
     Raises:
         TarError: the package has none, or is damaged so far.
     """
-    for member in _each_member(stream):
-        if member.name.partition(".tar")[0] == "control":
-            window = _Window(stream, member.size)
-            files = dict(control_files(_decompressed(window, member.name.removeprefix("control.tar"))))
-            if "control" in files:
-                return files["control"]
-            break
+    head = stream.read(_HEAD)
+    for member in _each_member(io.BytesIO(head)):
+        if member.name.partition(".tar")[0] != "control":
+            continue
+        packed = head[member.offset : member.offset + member.size]
+        files = dict(control_files(_control_archive(stream, member, packed)))
+        if "control" in files:
+            return files["control"]
+        break
     raise tar.TarError("it has no control file")
+
+
+def _control_archive(stream: typing.BinaryIO, member: Member, packed: bytes) -> typing.BinaryIO:
+    """Unpacked at once if it is one small stream of xz, as nearly all are; else as it is read."""
+    ending = member.name.removeprefix("control.tar")
+    if ending == ".xz" and len(packed) == member.size:
+        decoder = _new_xz_decoder()
+        content = decoder.decompress(packed, _HEAD)
+        if decoder.eof and not decoder.unused_data:
+            return io.BytesIO(content)
+    stream.seek(member.offset)
+    return _decompressed(_Window(stream, member.size), ending)

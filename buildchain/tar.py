@@ -7,6 +7,7 @@ in memory whole; its writer has changed bytes between releases. Neither may happ
 import dataclasses
 import enum
 import io
+import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -20,6 +21,8 @@ _MAX_OCTAL_SIZE = 8**11 - 1
 _MAX_PADDING = 1 << 20
 """Bytes behind the last member; GNU tar fills up to a record of 10240."""
 _MAX_OCTAL_ID = 8**7 - 1
+_ZEROS = bytes(BLOCK)
+_PLAIN_NUMBER = re.compile(rb" *([0-7]+)[ \0]*")
 
 
 class TarError(ValueError):
@@ -64,7 +67,7 @@ def read(stream: typing.BinaryIO) -> Iterator[tuple[Header, Iterable[bytes]]]:
         TarError: the archive is damaged, ends too early, or holds what no package may hold.
     """
     extended: dict[str, str] = {}
-    while any(block := _exactly(stream, BLOCK)):
+    while (block := _exactly(stream, BLOCK)) != _ZEROS:
         _check_sum(block)
         flag, size = chr(block[156]), _number(block[124:136])
         if flag in "xgLK":
@@ -75,14 +78,15 @@ def read(stream: typing.BinaryIO) -> Iterator[tuple[Header, Iterable[bytes]]]:
         rest = _Rest(stream, header.size)
         yield header, rest
         rest.skip()
-        _exactly(stream, -header.size % BLOCK)
+        if header.size % BLOCK:
+            _exactly(stream, -header.size % BLOCK)
     _check_padding(stream)
 
 
 def _check_padding(stream: typing.BinaryIO) -> None:
     """Read to the end, so that a decompressor compares its checksum."""
     padding = stream.read(_MAX_PADDING + 1)
-    if len(padding) > _MAX_PADDING or padding.strip(b"\0"):
+    if len(padding) > _MAX_PADDING or padding != bytes(len(padding)):
         raise TarError("something stands behind the end of the archive")
 
 
@@ -119,16 +123,18 @@ def _check_sum(block: bytes) -> None:
 
 def _number(field: bytes) -> int:
     """An octal number, or GNU's binary one for what octal cannot hold."""
+    if plain := _PLAIN_NUMBER.fullmatch(field):
+        return int(plain[1], 8)
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-    text = field.split(b"\0")[0].strip(b" ")
+    text = field.split(b"\0", 1)[0].strip(b" ")
     if text.strip(b"01234567"):
         raise TarError(f"not a number in a header: {text!r}")
     return int(text or b"0", 8)
 
 
 def _text(field: bytes) -> str:
-    return _decode(field.split(b"\0")[0])
+    return _decode(field.split(b"\0", 1)[0])
 
 
 def _decode(content: bytes) -> str:
@@ -195,9 +201,10 @@ def _header(block: bytes, flag: str, size: int, extended: Mapping[str, str]) -> 
 
 
 def _ustar_path(block: bytes) -> str:
-    name, prefix = _text(block[:100]), _text(block[345:500])
+    name = _text(block[:100])
     # GNU's own format has "ustar  " here and other fields where the prefix would be.
-    return f"{prefix}/{name}" if block[257:263] == b"ustar\0" and prefix else name
+    prefix = _text(block[345:500]) if block[257:263] == b"ustar\0" else ""
+    return f"{prefix}/{name}" if prefix else name
 
 
 def _extended_number(extended: Mapping[str, str], keyword: str, field: bytes) -> int:

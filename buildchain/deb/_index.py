@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import email.utils
-import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from buildchain import compression, debfile, digest, lock, signing, store, tree
@@ -73,7 +72,7 @@ def own(name: str, content: digest.Descriptor, source: store.Store) -> lock.Pack
 
 def pool_path(package: lock.Package) -> str:
     """Where a package stands in its repository."""
-    return f"pool/{pathlib.PurePosixPath(package.path).name}"
+    return f"pool/{package.path.rpartition('/')[2]}"
 
 
 def _control(package: lock.Package, source: store.Store) -> str:
