@@ -16,6 +16,7 @@ from buildchain.iso import layout
 _BUFFER_SIZE = 1 << 18
 _BUFFERS = 8
 """Together they fit into a processor's cache; with larger ones the kernel spends most of the time on fresh pages."""
+_ZEROS = bytes(_BUFFER_SIZE)
 _STRIDE = 1 << 25
 """After so many bytes the disk is set to work, so that the last fsync has little left to wait for."""
 
@@ -96,6 +97,7 @@ class _Sink:
     def finish(self) -> digest.Descriptor:
         """Write what is left; the descriptor of all bytes."""
         self._flush()
+        os.ftruncate(self._target, self._written)
         self._full.put((self._buffer, 0))
         self._thread.join()
         return digest.Descriptor(digest.Digest(self._hasher.hexdigest()), self._written)
@@ -107,15 +109,20 @@ class _Sink:
 
     def _flush(self) -> None:
         self._full.put((self._buffer, self._used))
-        filled = self._buffer[: self._used]
-        while filled:
-            count = os.pwrite(self._target, filled, self._written)
-            filled = filled[count:]
-            self._written += count
+        if self._buffer.obj == _ZEROS:
+            self._written += self._used  # a hole: what is sparse in the store is sparse on the medium
+        else:
+            self._put(self._buffer[: self._used])
         self._hand_over()
         self._progress(self._written)
         self._used = 0
         self._buffer = self._empty.get()
+
+    def _put(self, filled: memoryview) -> None:
+        while filled:
+            count = os.pwrite(self._target, filled, self._written)
+            filled = filled[count:]
+            self._written += count
 
     def _hand_over(self) -> None:
         """Start writing to the disk: on dirty pages this advice does that, and forgets none."""

@@ -275,6 +275,20 @@ def test_the_image_depends_on_nothing_around_it(tmp_path: pathlib.Path) -> None:
     assert usual == other
 
 
+def test_what_is_sparse_stays_sparse(here: store.Store, target: pathlib.Path) -> None:
+    for tail in (b"", b"end"):
+        path = target.with_name("zeros")
+        with path.open("wb") as stream:
+            stream.truncate(30_000_001)
+            stream.seek(0, os.SEEK_END)
+            stream.write(tail)
+        content = here.add_file(path)
+        written = write_here(tree.build([tree.File("zeros", content)]), here, target)
+        assert target.stat().st_blocks * 512 < 2_000_000
+        assert written == digest.Descriptor.of_bytes(target.read_bytes())
+        assert media.read(target)["zeros"].content == path.read_bytes()
+
+
 def test_equal_content_is_stored_once(here: store.Store, target: pathlib.Path) -> None:
     once = tree.build([media.add(here, "a", b"z" * 1_000_000)])
     twice = tree.build([*once, media.add(here, "b", b"z" * 1_000_000), media.add(here, "c", b"z" * 1_000_000)])
