@@ -44,7 +44,7 @@ def _rpm_rows(here: pathlib.Path, source: store.Store, signer: signing.Signer) -
 
 
 def _deb_rows(here: pathlib.Path, source: store.Store, signer: signing.Signer) -> Iterator[table.Row]:
-    locked = [bench_deb._package(source, number) for number in range(COUNT)]
+    locked = bench_deb.fill(source, COUNT)
     pool = here / "debs/pool"
     _fill(pool, source, locked)
     ways = {
