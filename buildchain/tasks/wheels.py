@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from buildchain import builder, digest, executor, fetch, lock, tree, wheels
 from buildchain.tasks import action, context, fragment
 
-ARCHIVE = "environment.tar.gz"
 MIRROR = "pypi"
 
 
@@ -94,4 +93,4 @@ def _make(here: context.Context, recipe: builder.recipe.Recipe) -> tree.Tree:
         epoch=here.locked.date_of(held),
     )
     (content,) = here.room.run(step).outputs.values()
-    return tree.build([tree.File(ARCHIVE, content)])
+    return tree.build([tree.File(builder.steps.ENVIRONMENT, content)])

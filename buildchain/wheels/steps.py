@@ -38,6 +38,11 @@ for wheel in built/*.whl; do
 done
 python3 check.py "$site" "$@"
 python3 trim.py "$site"
+find "$site" -name '*.so*' -type f -exec readelf --wide --dynamic {{}} + > dynamic
+if grep -E '[(](RPATH|RUNPATH)[)]' dynamic | grep -vE '[[][$]ORIGIN[^:]*[]]'; then
+    echo 'these libraries look for others in a fixed folder' >&2
+    exit 1
+fi
 python3 -m compileall -q --invalidation-mode checked-hash -j 1 -s /build/root "$site"
 find root -type f -exec chmod 644 {{}} +
 find root -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {{}} +

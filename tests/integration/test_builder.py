@@ -180,8 +180,10 @@ def test_what_a_recipe_requires_must_be_there(shop: Workshop) -> None:
         shop.room.run(shop.steps(dataclasses.replace(recipe, debian={**recipe.debian, "control": control}))["deb"])
 
 
-def test_what_the_checkers_call_an_error_fails_the_build(shop: Workshop) -> None:
-    recipe = shop.here.recipes["metalk8s-sosreport"]
+@pytest.mark.parametrize("requirements", ["", "requirements/salt.txt"])
+def test_what_the_checkers_call_an_error_fails_the_build(shop: Workshop, requirements: str) -> None:
+    """Also of a recipe with a Python environment, which they judge without it."""
+    recipe = dataclasses.replace(shop.here.recipes["metalk8s-sosreport"], requirements=requirements)
     debian = {path: text for path, text in recipe.debian.items() if path != "copyright"}
     with pytest.raises(errors.ToolError, match="E: metalk8s-sosreport: no-copyright-file"):
         shop.room.run(shop.steps(dataclasses.replace(recipe, debian=debian))["deb"])
@@ -190,6 +192,11 @@ def test_what_the_checkers_call_an_error_fails_the_build(shop: Workshop) -> None
     )
     with pytest.raises(errors.ToolError, match="E: summary-too-long"):
         shop.room.run(shop.steps(dataclasses.replace(recipe, spec=spec))["srpm"])
+    spec = recipe.spec.replace(b"\n%{plugins}/metalk8s.py", b"\n%attr(0666, root, root) %{plugins}/metalk8s.py")
+    writable = dataclasses.replace(recipe, spec=spec)
+    packed = shop.room.run(shop.steps(writable)["srpm"])
+    with pytest.raises(errors.ToolError, match="E: world-writable"):
+        shop.room.run(shop.rpm_step(writable, packed))
 
 
 BASE = {
