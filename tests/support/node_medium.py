@@ -1,4 +1,4 @@
-"""Media that a node installs itself from: a built tree, with Salt's package, as any version, sealed anew."""
+"""Media that a node installs itself from: a built tree as any version, sealed anew."""
 
 import json
 import pathlib
@@ -6,7 +6,7 @@ import subprocess
 import typing
 
 from buildchain import oci, product, registry, salt, signing, source, stage, store, tree, version
-from tests.support import keys, salt_package, salt_tree
+from tests.support import keys, salt_tree
 
 EPOCH = 1_700_000_000
 _MADE_ANEW = ("salt/", "pillar/", "bootstrap-images/")
@@ -20,11 +20,11 @@ def borrow(held: pathlib.Path, folder: pathlib.Path) -> store.Store:
 
 
 def compose(built: tree.Tree, held: store.Store, release: version.Version) -> tree.Tree:
-    """The medium of a version with the images and packages of a built one, and with Salt."""
+    """The medium of a version with the images and packages of a built one."""
     scripts = product.scripts(salt_tree.ROOT / "scripts", held, release)
     anew = {*_SEAL, *(entry.path for entry in scripts)}
     kept = tree.build(entry for entry in built if entry.path not in anew and not entry.path.startswith(_MADE_ANEW))
-    versions, salt_itself = _with_salt(_versions(built, held, release), held)
+    versions = _versions(built, held, release)
     origin = source.Source("0" * 40, EPOCH, False, ())
     about = product.describe("MetalK8s", release, origin, EPOCH)
     medium = tree.merge(
@@ -36,7 +36,6 @@ def compose(built: tree.Tree, held: store.Store, release: version.Version) -> tr
             tree.build(entry for entry in kept if entry.path.startswith("images/")), held, version=str(release)
         ),
         _bootstrap_images(built, held, release),
-        salt_itself,
     )
     with signing.open_signer(signing.Source(str(keys.DEVELOPMENT / "secret.asc"))) as signer:
         return product.seal(medium, held, signer, EPOCH)
@@ -53,19 +52,6 @@ def _versions(built: tree.Tree, held: store.Store, release: version.Version) -> 
     versions: dict[str, typing.Any] = json.loads(held.read(entry.content.digest))
     versions["metalk8s"]["version"] = str(release)
     return versions
-
-
-def _with_salt(versions: salt.Versions, held: store.Store) -> tuple[salt.Versions, tree.Tree]:
-    """The versions with Salt's, and the repository that brings it; a medium that has Salt needs neither."""
-    packages, repositories = versions["packages"]["debian"], versions["repositories"]["debian"]
-    if "salt-minion" in packages:
-        return versions, tree.Tree()
-    packages = {**packages, "salt-minion": {"version": salt_package.VERSION}}
-    named = {
-        "packages": {**versions["packages"], "debian": packages},
-        "repositories": {**versions["repositories"], "debian": sorted([*repositories, salt_package.REPOSITORY])},
-    }
-    return {**versions, **named}, salt_package.repository(held, EPOCH)
 
 
 def _bootstrap_images(built: tree.Tree, held: store.Store, release: version.Version) -> tree.Tree:
