@@ -150,10 +150,11 @@ def test_the_repositories_of_rpms_are_locked_and_indexed(tmp_path: pathlib.Path)
         intent = _with_rpms(folder)[1]
         text = intent.read_text().partition("    alertmanager:")[0].replace("origin: Debian", "origin: Test")
         text = text.replace(
-            "  saltstack:\n    distribution: el8\n", "  saltstack:\n    distribution: el8\n    base: el-8-base.yaml\n"
+            "  saltstack:\n    distribution: el8\n",
+            "  saltstack:\n    distribution: el8\n    base: packages/bases/el-8.yaml\n",
         )
         intent.write_text(f"{text}    tool: {{tag: '1.0'}}\n")
-        checkout.write("examples/upstream/el-8-base.yaml", BASE)
+        checkout.write("packages/bases/el-8.yaml", BASE)
         checkout.write("examples/upstream/packages/keys/debian-archive-bookworm-stable.asc", _public(home, debs.key))
         served = {}
         for name, archive in manifest.load(intent).archives.items():
