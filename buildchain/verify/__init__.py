@@ -8,6 +8,7 @@ tools of any host, but looks only at the signature, the digests and the listing.
 import concurrent.futures
 import contextlib
 import dataclasses
+import itertools
 import pathlib
 import re
 
@@ -175,7 +176,17 @@ def _judge_signatures(
             faults.append(Fault(label + medium.SIGNATURE_NAME, judgement.what))
         if signature.MISFIT in judgement.what:
             faults.append(Fault(label + medium.SUM_NAME, "is not what its signature signs, or that was changed"))
+    _read_ahead(found, authority)
     return authority, judgements, faults
+
+
+def _read_ahead(found: _Found, authority: signature.Authority) -> None:
+    """Ask gpg about the first repositories while contents are hashed; the authority remembers what it said."""
+    messages = (path for path in found.nodes if path.endswith("/InRelease"))
+    small = (path for path in messages if found.nodes[path].size <= signature.MAX_REMEMBERED)
+    for path in itertools.islice(small, signature.COUNT_REMEMBERED):
+        with contextlib.suppress(medium.DamagedError):
+            authority.read_clearsigned(found.read(path))
 
 
 def _judge_signature(authority: signature.Authority, text: bytes, signed: bytes | None) -> signature.Judgement:

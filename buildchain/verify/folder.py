@@ -9,7 +9,7 @@ from buildchain.verify import medium, report
 
 def scan(root: pathlib.Path) -> tuple[dict[str, medium.Node], list[report.Fault]]:
     """Every entry below `root` (and the root itself, as `.`) by path; names that are not UTF-8 are faults."""
-    nodes = {".": _node(root, root.stat())}
+    nodes = {".": _node(str(root), root.stat())}
     faults: list[report.Fault] = []
     waiting = [""]
     while waiting:
@@ -24,7 +24,7 @@ def scan(root: pathlib.Path) -> tuple[dict[str, medium.Node], list[report.Fault]
             if len(nodes) > medium.MAX_ENTRIES:
                 return nodes, [*faults, report.Fault(".", f"has more than {medium.MAX_ENTRIES} entries")]
             try:
-                nodes[path] = _node(pathlib.Path(entry.path), entry.stat(follow_symlinks=False))
+                nodes[path] = _node(entry.path, entry.stat(follow_symlinks=False))
             except OSError as error:
                 faults.append(report.Fault(path, f"cannot be read: {error.strerror}"))
                 continue
@@ -34,12 +34,12 @@ def scan(root: pathlib.Path) -> tuple[dict[str, medium.Node], list[report.Fault]
     return nodes, faults
 
 
-def _node(path: pathlib.Path, status: os.stat_result) -> medium.Node:
+def _node(path: str, status: os.stat_result) -> medium.Node:
     mode = stat.S_IMODE(status.st_mode)
     if stat.S_ISDIR(status.st_mode):
         return medium.Node(medium.Kind.DIRECTORY, mode)
     if stat.S_ISLNK(status.st_mode):
-        return medium.Node(medium.Kind.LINK, mode, target=str(path.readlink()))
+        return medium.Node(medium.Kind.LINK, mode, target=str(pathlib.Path(path).readlink()))
     if stat.S_ISREG(status.st_mode):
         return medium.Node(medium.Kind.FILE, mode, medium.Content.of_file(path, status))
     return medium.Node(medium.Kind.OTHER, mode)

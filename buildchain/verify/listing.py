@@ -12,6 +12,9 @@ UNLISTED_SUMS = frozenset({medium.SUM_NAME, medium.SIGNATURE_NAME})
 
 _SUM_LINE = re.compile(rb"([0-9a-f]{64})  ([^\0\\\r]+)")
 _ENTRY_LINE = re.compile(rb"(\.(?:/[^ ]+)?) type=(dir|file|link)((?: [a-z]+=[^ ]+)*)")
+_FILE_LINE = re.compile(rb"\./([^ \\]+) type=file mode=(0[0-7]{3}) size=([0-9]{1,18})")
+"""Nearly every line: this way it is read in a third of the time."""
+_DOTS = {"", ".", ".."}
 _FIELDS = {
     medium.Kind.DIRECTORY: ({"mode"},),
     medium.Kind.FILE: ({"mode", "size"}, {"mode"}),
@@ -82,6 +85,8 @@ def parse_entries(text: bytes) -> tuple[dict[str, Expected], list[Fault]]:
 
 
 def _parse_entry(line: bytes) -> tuple[str, Expected]:
+    if (match := _FILE_LINE.fullmatch(line)) and _is_plain(plain := _text(match[1])):
+        return plain, Expected(medium.Kind.FILE, int(match[2], 8), int(match[3]))
     match = _ENTRY_LINE.fullmatch(line)
     if match is None:
         raise ValueError("is not './path type=… …'")
@@ -154,6 +159,8 @@ def _lines(text: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _decode(text: bytes) -> str:
+    if b"\\" not in text:
+        return _text(text)
     if b"\\" in _OCTAL.sub(b"", text):
         raise ValueError("has a backslash that starts no octal number")
     return _text(_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), text))
@@ -165,4 +172,4 @@ def _text(path: bytes) -> str:
 
 def _is_plain(path: str) -> bool:
     """Whether a path is relative and written in its only form."""
-    return not {"", ".", ".."} & set(path.split("/"))
+    return _DOTS.isdisjoint(path.split("/"))

@@ -4,7 +4,6 @@ import bisect
 import dataclasses
 import enum
 import os
-import pathlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 SUM_NAME = "SHA256SUM"
@@ -42,13 +41,13 @@ class Content:
     `inode` and `file_size` are those of the whole file (device and number, bytes) when it was found.
     """
 
-    path: pathlib.Path
+    path: str | os.PathLike[str]
     inode: tuple[int, int]
     file_size: int
     parts: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of_file(cls, path: pathlib.Path, status: os.stat_result) -> "Content":
+    def of_file(cls, path: str | os.PathLike[str], status: os.stat_result) -> "Content":
         """A whole file."""
         return cls(path, (status.st_dev, status.st_ino), status.st_size, ((0, status.st_size),))
 
@@ -60,7 +59,7 @@ class Content:
     @property
     def size(self) -> int:
         """Length in bytes."""
-        return sum(length for _, length in self.parts)
+        return self.parts[0][1] if len(self.parts) == 1 else sum(length for _, length in self.parts)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

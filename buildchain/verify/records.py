@@ -101,9 +101,7 @@ def parse_record(data: bytes) -> Record:
     flags = data[25]
     if flags & ~(DIRECTORY_FLAG | _MORE_FLAG) or data[1] or data[26] or data[27]:
         raise medium.DamagedError("has a record with unexpected flags, attributes or interleaving")
-    block, length, volume = _LITTLE.unpack_from(data, 2)
-    if _BIG.unpack_from(data, 2) != (block, length, volume):
-        raise medium.DamagedError("has a number whose two byte orders disagree")
+    block, length, volume = agreed(_LITTLE.unpack_from(data, 2), _BIG.unpack_from(data, 2))
     if volume != 1:
         raise medium.DamagedError("has a record of another volume")
     extent = Extent(block * SECTOR, length)
@@ -139,6 +137,13 @@ def parse_table(data: bytes, order: str) -> list[TableEntry]:
         entries.append(TableEntry(data[position + 8 : end], block, parent))
         position = end + length % 2
     return entries
+
+
+def agreed(little: tuple[int, ...], big: tuple[int, ...]) -> tuple[int, ...]:
+    """Numbers that were read in both byte orders."""
+    if little != big:
+        raise medium.DamagedError("has a number whose two byte orders disagree")
+    return little
 
 
 def both16(data: bytes, at: int) -> int:

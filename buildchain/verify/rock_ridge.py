@@ -1,6 +1,7 @@
 """Rock Ridge: POSIX names, modes and links in the system use area of directory records (SUSP 1.12, RRIP 1.12)."""
 
 import stat
+import struct
 import typing
 from collections.abc import Callable, Iterator
 
@@ -14,6 +15,10 @@ START = b"SP\x07\x01\xbe\xef\0"
 
 _IGNORED = {b"PD", b"ER", b"ES", b"RR", b"TF"}
 """Carry nothing that is judged. What is not here and not read below is refused: ZF, for one, changes contents."""
+
+# RRIP 4.1.1: mode, links, owner and group, each in both byte orders.
+_LITTLE = struct.Struct("<I4xI4xI4xI4x")
+_BIG = struct.Struct(">4xI4xI4xI4xI")
 
 _NAME_CONTINUES = 0x01
 _COMPONENTS = {0x02: ".", 0x04: "..", 0x08: ""}
@@ -57,8 +62,8 @@ def parse(system_use: bytes, read: ReadArea) -> Attributes:
             raise medium.DamagedError(f"has the unexpected Rock Ridge entry {signature!r}")
     if posix is None:
         raise medium.DamagedError("has no Rock Ridge mode")
-    owner = (records.both32(posix, 16), records.both32(posix, 24))
-    return Attributes(name, records.both32(posix, 0), owner, _target(links), tuple(areas))
+    mode, _, user, group = records.agreed(_LITTLE.unpack_from(posix), _BIG.unpack_from(posix))
+    return Attributes(name, mode, (user, group), _target(links) if links else "", tuple(areas))
 
 
 def _entries(system_use: bytes, read: ReadArea, areas: list[records.Extent]) -> Iterator[tuple[bytes, bytes]]:

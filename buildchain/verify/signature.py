@@ -100,6 +100,10 @@ _STATES = {
 }
 
 
+MAX_REMEMBERED, COUNT_REMEMBERED = 1 << 20, 8
+"""Bytes of a clearsigned message, and how many of them, that an authority remembers its judgement of."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Authority:
     """Judges signatures: first with the user's keys alone, then with what the medium offers."""
@@ -107,21 +111,30 @@ class Authority:
     trust: Trust
     _given: "_Home"
     _offered: "_Home"
+    _read: dict[bytes, tuple[Judgement, bytes]] = dataclasses.field(default_factory=dict)
 
     def judge(self, signature: bytes, text: bytes) -> Judgement:
         """Judge a detached signature in ASCII armour."""
         if not is_intact_armour(signature):
             return Judgement(Verdict.CORRUPT, "is not an intact signature in ASCII armour")
-        own = self._given.check(signature, text)
+        own = self._given.check(signature, text) if self.trust.keys else []
         if any(each.state is not _State.NO_KEY for each in own):
             return _judgement(own, self.trust, is_given=True)
         return _judgement(self._offered.check(signature, text), self.trust, is_given=False)
 
     def read_clearsigned(self, message: bytes) -> tuple[Judgement, bytes]:
         """Judge a clearsigned message; also returns the text that is signed."""
+        if message in self._read:
+            return self._read[message]
+        found = self._read_clearsigned(message)
+        if len(message) <= MAX_REMEMBERED and len(self._read) < COUNT_REMEMBERED:
+            self._read[message] = found
+        return found
+
+    def _read_clearsigned(self, message: bytes) -> tuple[Judgement, bytes]:
         if not message.startswith(_BEGIN) or message.count(_BEGIN) != 1 or not message.endswith(b"SIGNATURE-----\n"):
             return Judgement(Verdict.CORRUPT, "is not one clearsigned message and nothing else"), b""
-        own, text = self._given.read_clearsigned(message)
+        own, text = self._given.read_clearsigned(message) if self.trust.keys else ([], b"")
         if any(each.state is not _State.NO_KEY for each in own):
             return _judgement(own, self.trust, is_given=True), text
         offered, text = self._offered.read_clearsigned(message)
