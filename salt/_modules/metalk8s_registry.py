@@ -80,19 +80,21 @@ class _SyntaxError(ValueError):
 
 def _parse(text: str) -> list[Directive]:
     if match := re.search(r"[^\t\n -~]", text):
-        raise _SyntaxError(_line(text, match.start()), "it has characters other than printable ASCII")
+        line = text.count("\n", 0, match.start()) + 1
+        raise _SyntaxError(line, "it has characters other than printable ASCII")
     top: list[Directive] = []
     blocks = [top]
     words: list[str] = []
-    offset = began = 0
+    offset, line, began = 0, 1, 1
     while offset < len(text):
         match = _TOKEN.match(text, offset)
         if match is None:
-            raise _SyntaxError(_line(text, offset), f"{text[offset : offset + 20].splitlines()[0]!r} is no word of it")
-        began = began if words else offset
+            raise _SyntaxError(line, f"{text[offset : offset + 20].splitlines()[0]!r} is no word of it")
+        began = began if words else line
         offset = match.end()
+        line += match[0].count("\n")
         if match["mark"]:
-            blocks = _close(blocks, words, match["mark"], _line(text, began))
+            blocks = _close(blocks, words, match["mark"], began)
             words = []
         elif match["quoted"]:
             # nginx takes a backslash off before a quote or itself, and leaves it before all else.
@@ -100,12 +102,8 @@ def _parse(text: str) -> list[Directive]:
         elif match["word"]:
             words.append(match["word"])
     if len(blocks) != 1 or words:
-        raise _SyntaxError(_line(text, len(text)), "it ends within a directive")
+        raise _SyntaxError(line, "it ends within a directive")
     return top
-
-
-def _line(text: str, offset: int) -> int:
-    return text.count("\n", 0, offset) + 1
 
 
 def _close(blocks: list[list[Directive]], words: list[str], mark: str, line: int) -> list[list[Directive]]:
