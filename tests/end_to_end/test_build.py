@@ -110,22 +110,22 @@ def test_release_tarball_builds_the_same(first: conftest.Checkout, tmp_path: pat
     assert re.search(r"^GIT=[0-9a-f]{40}-dirty$", (root / "_build/root/product.txt").read_text(), re.MULTILINE)
 
 
-def test_damaged_store_entry_is_found_and_healed(second: conftest.Checkout) -> None:
-    digest = second.iso_digest()
-    packages = json.loads((second.root / "distribution.lock.json").read_text())["packages"]
-    content = next(package["digest"] for package in packages if package["name"] == "apache2-utils")
+def test_damaged_store_entry_is_found_and_healed(small: conftest.Small) -> None:
+    checkout = small.checkout
+    packages = json.loads((checkout.root / "distribution.lock.json").read_text())["packages"]
+    content = next(package["digest"] for package in packages if package["name"] == "beta")
     hex_digest = content.removeprefix("sha256:")
-    entry = pathlib.Path(second.environment["STORE"]) / "sha256" / hex_digest[:2] / hex_digest
+    entry = pathlib.Path(checkout.environment["STORE"]) / "sha256" / hex_digest[:2] / hex_digest
     damaged = bytearray(entry.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     entry.chmod(0o644)
     entry.write_bytes(damaged)
-    shutil.rmtree(second.root / "_build")
-    done = second.run("./doit.sh")
+    shutil.rmtree(checkout.root / "_build")
+    done = checkout.run("./doit.sh")
     assert done.returncode == 1
     assert hex_digest in done.stdout
-    second.doit()
-    assert second.iso_digest() == digest
+    checkout.doit()
+    assert checkout.iso_digest() == small.digest
 
 
 def test_lock_that_does_not_cover_the_intent_is_refused(second: conftest.Checkout) -> None:
@@ -162,14 +162,18 @@ def test_mistake_in_a_file_is_a_sentence(second: conftest.Checkout) -> None:
     assert "Traceback" not in done.stdout
 
 
-def test_killed_build_goes_on(second: conftest.Checkout) -> None:
-    digest = second.iso_digest()
-    for delay in (0.8, 1.6, 2.8):
-        shutil.rmtree(second.root / "_build", ignore_errors=True)
+def test_killed_build_goes_on(small: conftest.Small) -> None:
+    """Killed at the start, among the makers, and at the end."""
+    checkout = small.checkout
+    for delay in (0.8, 1.6, 2.8, 5):
+        shutil.rmtree(checkout.root / "_build", ignore_errors=True)
         process = subprocess.Popen(
             ["./doit.sh"],
-            cwd=second.root,
-            env=dict(second.environment),
+            cwd=checkout.root,
+            env=dict(checkout.environment),
+            user=checkout.user,
+            group=checkout.user,
+            extra_groups=None if checkout.user is None else [],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -179,8 +183,8 @@ def test_killed_build_goes_on(second: conftest.Checkout) -> None:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
             process.wait()
-        second.doit()
-        assert second.iso_digest() == digest
+        checkout.doit()
+        assert checkout.iso_digest() == small.digest
 
 
 def test_two_runs_at_once_are_refused(second: conftest.Checkout) -> None:

@@ -148,7 +148,10 @@ def test_tampered_repository_is_refused(extracted: pathlib.Path, tmp_path: pathl
     for path in [index, *(copy / _REPOSITORY / "by-hash/SHA256").iterdir(), copy / _REPOSITORY / "Packages.gz"]:
         path.chmod(0o644)
         path.write_bytes(path.read_bytes()[:-20] + b"X" * 20)
-    with tempfile.TemporaryDirectory(prefix="debian-") as target, pytest.raises(AssertionError):
+    with (
+        tempfile.TemporaryDirectory(prefix="debian-") as target,
+        pytest.raises(AssertionError, match=r"apt-get update .*failed"),
+    ):
         _bootstrap(copy, pathlib.Path(target))
 
 
