@@ -199,6 +199,13 @@ def test_what_the_checkers_call_an_error_fails_the_build(shop: Workshop, require
         shop.room.run(shop.rpm_step(writable, packed))
 
 
+def test_what_the_checkers_warn_of_is_shown(shop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = shop.here.recipes["metalk8s-sosreport"]
+    spec = recipe.spec.replace(b"sos plugins for MetalK8s\n", b"sos plugins for MetalK8s.\n", 1)
+    building._run(shop.here, shop.steps(dataclasses.replace(recipe, spec=spec))["srpm"])
+    assert "metalk8s-sosreport.src: W: summary-ended-with-dot" in capsys.readouterr().out
+
+
 BASE = {
     *("base-files", "base-passwd", "bash", "coreutils", "dash", "diffutils", "findutils", "grep", "gzip", "libc-bin"),
     *("mawk", "perl-base", "sed", "tar", "util-linux"),
