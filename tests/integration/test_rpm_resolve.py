@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from buildchain import bases, digest, errors, fetch, lock, manifest, rpm, store
-from tests.support import openpgp
+from tests.support import openpgp, rpms
 from tests.support.rpms import DATE, Archive, Rpm
 
 pytestmark = pytest.mark.tools("dnf", "rpm", "rpmbuild", "rpmkeys", "rpmsign", "createrepo_c", "modifyrepo_c", "gpg")
@@ -140,6 +140,16 @@ def test_the_twin_that_is_asked_for(upstream: Archive, tmp_path: pathlib.Path) -
     upstream.add(Rpm("a", architecture="x86_64"), Rpm("a", architecture="i686"))
     upstream.publish()
     assert Site.of(tmp_path, upstream).names("a", "a.i686") == ["a 1.0-1.el9", "a 1.0-1.el9"]
+
+
+def test_sources_are_never_chosen(upstream: Archive, tmp_path: pathlib.Path) -> None:
+    upstream.add(Rpm("a"))
+    source = rpms.build_source(Rpm("a", "2.0-1.el9"), tmp_path)
+    rpms.sign([source], upstream.home, upstream.key)
+    source.rename(upstream.pool / source.name)
+    upstream.publish()
+    assert source.name in gzip.decompress(next(upstream.repodata.glob("*-primary.xml.gz")).read_bytes()).decode()
+    assert Site.of(tmp_path, upstream).names("a") == ["a 1.0-1.el9"]
 
 
 def test_one_solution_for_all_names(upstream: Archive, tmp_path: pathlib.Path) -> None:

@@ -132,6 +132,16 @@ def build(*packages: Rpm) -> dict[str, bytes]:
     return _build(tuple((each.file_name, each.architecture, each.spec) for each in packages))
 
 
+def build_source(package: Rpm, folder: pathlib.Path) -> pathlib.Path:
+    """The unsigned source package of a package, as a file of a folder."""
+    spec = folder / f"{package.name}.spec"
+    spec.write_text(package.spec, encoding="utf-8")
+    macros = {"_topdir": f"{folder}/top", "_srcrpmdir": str(folder)}
+    options = [f"-D{name} {value}" for name, value in macros.items()]
+    command.run(["rpmbuild", "-bs", "--quiet", f"--dbpath={folder}/db", *options, spec])
+    return folder / f"{package.name}-{package.version}.src.rpm"
+
+
 def sign(paths: Sequence[pathlib.Path], home: openpgp.Home, key: str, moment: str = openpgp.MOMENT) -> None:
     """Sign files in place with rpmsign."""
     macros = {
