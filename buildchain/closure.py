@@ -13,29 +13,8 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 
-from buildchain import bases, command, errors, manifest, rpm
+from buildchain import bases, errors, manifest, private_apt, rpm
 
-_APT = """\
-#clear APT;
-Dir "{root}";
-Dir::State::status "{root}/status";
-Dir::Etc::Trusted "/nonexistent";
-Dir::Etc::TrustedParts "/nonexistent";
-APT::Architecture "{architecture}";
-APT::Architectures {{ "{architecture}"; }};
-APT::Install-Recommends "false";
-APT::Sandbox::User "root";
-APT::Update::Error-Mode "any";
-APT::Get::AllowUnauthenticated "false";
-Acquire::Languages "none";
-"""
-_FOLDERS = (
-    "etc/apt/sources.list.d",
-    "etc/apt/apt.conf.d",
-    "etc/apt/preferences.d",
-    "lists/partial",
-    "archives/partial",
-)
 _KEY = "signing-key.asc"
 _REASON = re.compile(r" \S+ : | +(Pre-)?Depends: | +Conflicts: | +Breaks: |E: (?!.*held broken)")
 _HINT = "Name the folder where a medium is staged or mounted."
@@ -107,65 +86,56 @@ def _answers(root: pathlib.Path, group: _Group, hosts: Sequence[bases.Base]) -> 
 
 def _ask_apt(root: pathlib.Path, group: _Group, host: bases.Base | None, where: str) -> Answer:
     with tempfile.TemporaryDirectory(prefix="apt-") as directory:
-        apt = _Apt(pathlib.Path(directory))
-        apt.prepare(root.resolve(), group.folders, host)
-        names = apt.names()
+        apt = _open_apt(pathlib.Path(directory), root.resolve(), group.folders, host)
+        names = _names(apt)
         # All at once is one question; only when that has no answer, each alone.
-        if not apt.problem(names):
+        if not _problem(apt, names):
             return Answer(where, len(names), {})
-        found = {name: apt.problem([name]) for name in names}
+        found = {name: _problem(apt, [name]) for name in names}
     return Answer(where, len(names), {name: reasons for name, reasons in found.items() if reasons})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Apt:
-    """A private apt that knows the medium's repositories and believes a host to hold its base."""
+def _open_apt(
+    directory: pathlib.Path, medium: pathlib.Path, folders: Sequence[pathlib.Path], host: bases.Base | None
+) -> private_apt.Folder:
+    """A private apt that has read the medium's repositories and believes a host to hold its base."""
+    status = "\n".join(map(_stanza, host.packages if host else ()))
+    apt = private_apt.prepare(directory, host.architecture if host else manifest.DEFAULT_ARCHITECTURE, status=status)
+    key = apt.root / "key.asc"
+    key.write_bytes(_read_key(medium / _KEY))
+    stanzas = []
+    for number, folder in enumerate(folders):
+        # By a name of our own: apt's sources have no quoting.
+        link = apt.root / f"medium{number}"
+        link.symlink_to(folder.resolve())
+        stanzas.append(f"Types: deb\nURIs: copy:{link}\nSuites: ./\nSigned-By: {key}\n")
+    apt.write_sources(stanzas)
+    apt.run("apt-get", "update", "-q")
+    return apt
 
-    root: pathlib.Path
 
-    def prepare(self, medium: pathlib.Path, folders: Sequence[pathlib.Path], host: bases.Base | None) -> None:
-        for name in _FOLDERS:
-            (self.root / name).mkdir(parents=True)
-        (self.root / "status").write_text("\n".join(map(_stanza, host.packages if host else ())), encoding="utf-8")
-        architecture = host.architecture if host else manifest.DEFAULT_ARCHITECTURE
-        text = _APT.format(root=self.root, architecture=architecture)
-        text += f'Dir::State::lists "{self.root}/lists";\nDir::Cache::archives "{self.root}/archives";\n'
-        (self.root / "apt.conf").write_text(text, encoding="utf-8")
-        stanzas = []
-        for number, folder in enumerate(folders):
-            # By a name of our own: apt's sources have no quoting.
-            (self.root / f"medium{number}").symlink_to(folder.resolve())
-            source = f"Types: deb\nURIs: copy:{self.root}/medium{number}\nSuites: ./\nSigned-By: {self.root}/key.asc\n"
-            stanzas.append(source)
-        (self.root / "key.asc").write_bytes(_read_key(medium / _KEY))
-        (self.root / "etc/apt/sources.list.d/medium.sources").write_text("\n".join(stanzas), encoding="utf-8")
-        self._run("apt-get", "update", "-q")
+def _names(apt: private_apt.Folder) -> list[str]:
+    """Every package of the medium, as NAME=VERSION."""
+    from debian import deb822
 
-    def names(self) -> list[str]:
-        """Every package of the medium, as NAME=VERSION."""
-        from debian import deb822
+    found = set()
+    for path in apt.lists("*_Packages"):
+        stanzas = deb822.Packages.iter_paragraphs(path.read_text(encoding="utf-8").splitlines(), use_apt_pkg=False)
+        found |= {f"{stanza['Package']}={stanza['Version']}" for stanza in stanzas}
+    return sorted(found)
 
-        found = set()
-        for path in (self.root / "lists").glob("*_Packages"):
-            stanzas = deb822.Packages.iter_paragraphs(path.read_text(encoding="utf-8").splitlines(), use_apt_pkg=False)
-            found |= {f"{stanza['Package']}={stanza['Version']}" for stanza in stanzas}
-        return sorted(found)
 
-    def problem(self, names: Sequence[str]) -> list[str]:
-        """Why these packages cannot be installed together; empty if they can."""
-        options = ["--simulate", "--yes", "--no-remove", "--allow-downgrades"]
-        try:
-            self._run("apt-get", "install", *options, *names)
-        except errors.ToolError as error:
-            if error.exit_code is None:
-                raise
-            lines = [line.strip() for line in error.output.splitlines() if _REASON.match(line)]
-            return lines or [error.output.strip()]
-        return []
-
-    def _run(self, *argv: str) -> str:
-        environment = {"APT_CONFIG": str(self.root / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
-        return command.run(argv, environment=environment).decode(errors="replace")
+def _problem(apt: private_apt.Folder, names: Sequence[str]) -> list[str]:
+    """Why these packages cannot be installed together; empty if they can."""
+    options = ["--simulate", "--yes", "--no-remove", "--allow-downgrades"]
+    try:
+        apt.run("apt-get", "install", *options, *names)
+    except errors.ToolError as error:
+        if error.exit_code is None:
+            raise
+        lines = [line.strip() for line in error.output.splitlines() if _REASON.match(line)]
+        return lines or [error.output.strip()]
+    return []
 
 
 def _read_key(path: pathlib.Path) -> bytes:

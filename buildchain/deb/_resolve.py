@@ -11,34 +11,11 @@ import tempfile
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 
-from buildchain import command, digest, errors, lock, manifest, store
+from buildchain import digest, errors, lock, manifest, private_apt, store
 from buildchain.deb import _index
 
-_CONFIGURATION = """\
-#clear APT;
-Dir "{root}";
-Dir::State::status "{root}/var/lib/dpkg/status";
-Dir::Etc::Trusted "/nonexistent";
-Dir::Etc::TrustedParts "/nonexistent";
-APT::Architecture "{architecture}";
-APT::Architectures {{ "{architecture}"; }};
-APT::Install-Recommends "false";
-APT::Sandbox::User "root";
-APT::Update::Error-Mode "any";
-Acquire::Languages "none";
-Acquire::Retries "3";
-Acquire::ForceHash "sha256";
-"""
-# ForceHash: without it apt prints MD5 sums, and none at all for the security archive.
-
-_FOLDERS = (
-    "etc/apt/apt.conf.d",
-    "etc/apt/preferences.d",
-    "etc/apt/sources.list.d",
-    "var/lib/apt/lists/partial",
-    "var/cache/apt/archives/partial",
-    "var/lib/dpkg",
-)
+_OPTIONS = {"Acquire::Retries": "3", "Acquire::ForceHash": "sha256"}
+"""ForceHash: without it apt prints MD5 sums, and none at all for the security archive."""
 
 _URI_LINE = re.compile(r"'(?P<url>\S+)' (?P<name>[^\s_]+)_\S+ (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
 
@@ -58,14 +35,9 @@ class Source:
 class Apt:
     """A private apt that has read its indexes; `kept` are the packages that win over all others, by digest."""
 
-    root: pathlib.Path
+    folder: private_apt.Folder
     sources: tuple[Source, ...]
     kept: Mapping[digest.Digest, lock.Package]
-
-    def run(self, *argv: str, hint: str = "") -> str:
-        """Run one of apt's programs inside this configuration."""
-        environment = {"APT_CONFIG": str(self.root / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
-        return command.run(argv, environment=environment, hint=hint).decode(errors="replace")
 
     def indexes(self) -> list[lock.Index]:
         """The indexes that were read, by digest and date.
@@ -73,7 +45,7 @@ class Apt:
         Raises:
             ResolveError: an archive has no InRelease, or it is not dated.
         """
-        return [_index_of(source.archive, _lists(self.root, source, "InRelease")) for source in self.sources]
+        return [_index_of(source.archive, _lists(self.folder.root, source, "InRelease")) for source in self.sources]
 
 
 def open_apt(
@@ -95,27 +67,21 @@ def open_apt(
     Raises:
         ResolveError: an index is missing, expired, unsigned, or signed by none of the declared keys.
     """
-    root = directory.resolve()
-    for folder in _FOLDERS:
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    (root / "var/lib/dpkg/status").write_bytes(b"")
-    configuration = _CONFIGURATION.format(root=root, architecture=architecture)
-    configuration += f'Acquire::http::Timeout "{timeout_s}";\nAcquire::https::Timeout "{timeout_s}";\n'
+    options = {**_OPTIONS, "Acquire::http::Timeout": str(timeout_s), "Acquire::https::Timeout": str(timeout_s)}
     if ca_bundle:
-        configuration += f'Acquire::https::CAInfo "{ca_bundle}";\n'
-    (root / "apt.conf").write_text(configuration, encoding="utf-8")
-    stanzas = [_source_stanza(source, root) for source in sources]
+        options["Acquire::https::CAInfo"] = ca_bundle
+    folder = private_apt.prepare(directory, architecture, options=options)
+    stanzas = [_source_stanza(source, folder.root) for source in sources]
     if kept and packages:
-        stanzas.append(_keep(root, kept, packages))
-    (root / "etc/apt/sources.list.d/archives.sources").write_text("\n".join(stanzas), encoding="utf-8")
-    apt = Apt(root, tuple(sources), {package.content.digest: package for package in kept})
+        stanzas.append(_keep(folder.root, kept, packages))
+    folder.write_sources(stanzas)
     try:
-        apt.run("apt-get", "update", "-q")
+        folder.run("apt-get", "update", "-q")
     except errors.ToolError as error:
         names = ", ".join(source.archive.name for source in sources)
         hint = "Check the mirror (DEBIAN_MIRROR and the like in .env) and the keys in distribution.yaml."
         raise errors.ResolveError(f"archives {names}", _apt_messages(error.output), hint) from error
-    return apt
+    return Apt(folder, tuple(sources), {package.content.digest: package for package in kept})
 
 
 def resolve(apt: Apt, request: lock.Request) -> lock.PackageSet:
@@ -127,7 +93,7 @@ def resolve(apt: Apt, request: lock.Request) -> lock.PackageSet:
     wanted = [word for word in request.words if not word.startswith("-")]
     hint = "Mend the package list in distribution.yaml or in the image's recipe."
     try:
-        printed = apt.run("apt-get", "install", "--yes", "--print-uris", *wanted)
+        printed = apt.folder.run("apt-get", "install", "--yes", "--print-uris", *wanted)
     except errors.ToolError as error:
         raise errors.ResolveError(request.name, _apt_messages(error.output), hint) from error
     chosen = [_Chosen.parse(line) for line in printed.splitlines() if line.startswith("'")]
@@ -226,7 +192,7 @@ def _stanzas(apt: Apt, chosen: Sequence[_Chosen]) -> dict[str, Mapping[str, str]
     from debian import deb822
 
     names = {each.name for each in chosen}
-    shown = apt.run("apt-cache", "show", *sorted(names)) if names else ""
+    shown = apt.folder.run("apt-cache", "show", *sorted(names)) if names else ""
     paragraphs = deb822.Packages.iter_paragraphs(shown.splitlines(), use_apt_pkg=False)
     return {stanza.get("SHA256", ""): stanza for stanza in paragraphs}
 
@@ -251,7 +217,7 @@ def _source_of(apt: Apt, chosen: _Chosen) -> Source:
     near = [source for source in apt.sources if chosen.url.startswith(f"{source.url}/")]
     if len(near) == 1:
         return near[0]
-    return next(source for source in near if chosen.content.digest.hex in _listed(apt.root, source))
+    return next(source for source in near if chosen.content.digest.hex in _listed(apt.folder.root, source))
 
 
 @functools.lru_cache(maxsize=8)

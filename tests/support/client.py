@@ -3,21 +3,7 @@
 import dataclasses
 import pathlib
 
-from buildchain import command
-
-_CONFIGURATION = """\
-#clear APT;
-Dir "{root}";
-Dir::State::status "{root}/status";
-Dir::Etc::Trusted "/nonexistent";
-Dir::Etc::TrustedParts "/nonexistent";
-APT::Architecture "{architecture}";
-APT::Architectures {{ "{architecture}"; }};
-APT::Install-Recommends "false";
-APT::Sandbox::User "root";
-APT::Update::Error-Mode "any";
-Acquire::Languages "none";
-"""
+from buildchain import private_apt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,19 +16,12 @@ class Client:
     architecture: str = "amd64"
 
     def prepare(self) -> None:
-        for folder in ("etc/apt/sources.list.d", "var/lib/apt/lists/partial", "var/cache/apt/archives/partial"):
-            (self.root / folder).mkdir(parents=True)
-        for folder in ("etc/apt/apt.conf.d", "etc/apt/preferences.d"):
-            (self.root / folder).mkdir()
-        (self.root / "status").touch()
+        apt = private_apt.prepare(self.root, self.architecture)
         (self.root / "key.asc").write_bytes(self.key)
-        (self.root / "apt.conf").write_text(_CONFIGURATION.format(root=self.root, architecture=self.architecture))
-        source = f"Types: deb\nURIs: copy:{self.repository}\nSuites: ./\nSigned-By: {self.root}/key.asc\n"
-        (self.root / "etc/apt/sources.list.d/medium.sources").write_text(source)
+        apt.write_sources([f"Types: deb\nURIs: copy:{self.repository}\nSuites: ./\nSigned-By: {self.root}/key.asc\n"])
 
     def run(self, *argv: str) -> str:
-        environment = {"APT_CONFIG": str(self.root / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
-        return command.run(argv, environment=environment, directory=self.root).decode()
+        return private_apt.Folder(self.root).run(*argv, directory=self.root)
 
     def installs(self, *names: str) -> list[str]:
         """What apt would install, by name; the sources are read before."""

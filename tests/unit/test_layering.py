@@ -29,6 +29,7 @@ RINGS = {
     "executor": 2,
     "fetch": 2,
     "mirrors": 2,
+    "private_apt": 2,
     "registry_client": 2,
     "signing": 2,
     "source": 2,
