@@ -1,6 +1,7 @@
 """Settings: all mistakes at once, and defaults that do not depend on who builds."""
 
 import pathlib
+import re
 
 import hypothesis
 import pytest
@@ -167,6 +168,8 @@ def test_every_option_of_the_guide_is_read_or_refused(root: pathlib.Path) -> Non
     found = _problems(root, **dict.fromkeys(replaced, "name"))
     assert found.keys() == replaced
     assert all("; remove it" in why for why in found.values())
+    example = (pathlib.Path(__file__).parents[2] / ".env.example").read_text()
+    assert [name for name in read | replaced if not re.search(rf"\b{name}\b", example)] == []
 
 
 def test_replaced_options_say_by_what(root: pathlib.Path) -> None:
