@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import sys
 import time
 
@@ -235,3 +236,45 @@ def test_anything_is_a_document_or_a_config_error(tmp_path: pathlib.Path, conten
         assert error.problems  # noqa: PT017 — either outcome is right
     else:
         assert set(loaded.value) == {"archives", "images", "repositories"}
+
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_OF_OTHERS = {
+    "buildchain/lint/rules.yaml": "is read by its module alone, whose tests read every rule",
+    "examples/upstream/el-8.yaml": "is a part to be pasted",
+    "salt/metalk8s/defaults.yaml": "is read by Salt",
+    "salt/metalk8s/families.yaml": "is read by Salt",
+    "examples/solution/1.0.0/operator/deploy/crds/examplesolution_crd.yaml": "is of Kubernetes",
+    "examples/solution/1.0.0/operator/deploy/role.yaml": "is of Kubernetes",
+    "examples/solution/1.1.0/operator/deploy/crds/examplesolution_crd.yaml": "is of Kubernetes",
+    "examples/solution/1.1.0/operator/deploy/role.yaml": "is of Kubernetes",
+}
+_NAMED = re.compile(r"# yaml-language-server: \$schema=(\S+)\n")
+
+
+def _written() -> list[pathlib.Path]:
+    """Every YAML that somebody writes for the buildchain, and edits with its schema at hand."""
+    folders = ("buildchain", "examples", "images", "packages", "salt")
+    found = [path for folder in folders for path in (_ROOT / folder).rglob("*.yaml") if "template" not in path.parts]
+    found = [path for path in [_ROOT / "distribution.yaml", *found] if str(path.relative_to(_ROOT)) not in _OF_OTHERS]
+    assert len(found) > 20
+    return sorted(found)
+
+
+@pytest.mark.parametrize("path", _written(), ids=lambda path: str(path.relative_to(_ROOT)))
+def test_every_yaml_names_its_schema_which_is_kept(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    named = _NAMED.match(text)
+    assert named
+    schema = (path.parent / named[1]).resolve()
+    assert schema.parent == document.SCHEMAS
+    value = document.load(path, schema.name).value
+    copy = tmp_path / path.name
+    last = text.count("\n") + 1
+    copy.write_text(f"{text}unknown-key: 1\n", encoding="utf-8")
+    with pytest.raises(errors.ConfigError, match=rf"line {last}, unknown-key: "):
+        document.load(copy, schema.name)
+    key = next(iter(value))
+    copy.write_text(json.dumps({**value, key: 7.5}), encoding="utf-8")
+    with pytest.raises(errors.ConfigError, match=rf"line 1, {re.escape(key)}: "):
+        document.load(copy, schema.name)
