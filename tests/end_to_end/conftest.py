@@ -1,11 +1,14 @@
 """Whole builds in fresh clones: each as another user, in another place, with other habits."""
 
+import atexit
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
 import shutil
 import subprocess
+import sysconfig
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -83,6 +86,36 @@ def clone(
     return Checkout(root, environment, umask, user)
 
 
+def lend_environment(checkout: Checkout) -> None:
+    """Give a clone the Python environment that ./doit.sh would make: the packages are those that run the tests.
+
+    For clones that are not about the first run: to install the packages takes as long as to build the small medium.
+    """
+    environment = checkout.root / ".venv"
+    python = checkout.environment.get("PYTHON_SYS", "python3")
+    assert checkout.run(python, "-m", "venv", "--without-pip", ".venv").returncode == 0
+    (packages,) = environment.glob("lib/python3*/site-packages")
+    root = checkout.root
+    (packages / "buildchain.pth").write_text(f"{_packages()}\n{root}\n{root}/static-container-registry\n")
+    program = environment / "bin/buildchain"
+    program.write_text(f"#!{environment}/bin/python\nimport sys\nfrom buildchain import cli\nsys.exit(cli.main())\n")
+    program.chmod(0o755)
+    shutil.copy(root / "requirements/build.txt", environment / "build.txt")
+    _give(environment.rglob("*"), checkout.user)
+
+
+@functools.cache
+def _packages() -> pathlib.Path:
+    """What is installed here, where every user may read it, and without the paths to this checkout."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="packages-"))
+    atexit.register(shutil.rmtree, directory)
+    directory.chmod(0o755)
+    installed = sysconfig.get_path("purelib")
+    shutil.copytree(installed, directory / "site", ignore=shutil.ignore_patterns("*.pth", "__pycache__"))
+    subprocess.run(["chmod", "--recursive", "a+rX", directory], check=True)
+    return directory / "site"
+
+
 def _give(paths: Iterable[pathlib.Path], user: int | None) -> None:
     if user is not None:
         for path in paths:
@@ -132,6 +165,7 @@ def small() -> Iterator[Small]:
         (directory / "temporary").mkdir()
         temporary = str(directory / "temporary")
         checkout = clone(directory, user=user, DEBIAN_MIRROR=upstream.mirror.url, NO_PROXY="*", TMPDIR=temporary)
+        lend_environment(checkout)
         texts = {
             "distribution.yaml": small_distribution.INTENT,
             "packages/keys/test.asc": home.public(upstream.key).decode(),

@@ -78,6 +78,7 @@ def site() -> Iterator[Site]:
         first = conftest.clone(
             directory / "first", user=user, DEBIAN_MIRROR=upstream.url, TOOLS_MIRROR=tools.url, NO_PROXY="*"
         )
+        conftest.lend_environment(first)
         _write(first, home, upstream.key, tools)
         said = first.doit("lock")
         assert "lib:noarch: absent -> 2:1.0-1.el9" in said
@@ -88,6 +89,7 @@ def site() -> Iterator[Site]:
             done = first.run("git", *author, *argv)
             assert done.returncode == 0, done.stdout
         second = _other(first, directory / "a longer path, with spaces")
+        conftest.lend_environment(second)
         with concurrent.futures.ThreadPoolExecutor() as pool:
             for running in [pool.submit(each.doit) for each in (first, second)]:
                 running.result()
