@@ -234,7 +234,7 @@ unmount_left() {
     mounts=$(ask metalk8s_solutions.left "${ARCHIVES[@]}") || fail "$mounts"
     while read -r place device; do
         [ -n "$place" ] || continue
-        local_salt state.single mount.unmounted "$place" device="$device" persist=True
+        local_salt state.single mount.unmounted "$place" device="$device" persist=True </dev/null
     done <<<"$mounts"
 }
 
