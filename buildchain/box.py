@@ -56,21 +56,30 @@ def build(medium: pathlib.Path, target: pathlib.Path) -> None:
     Raises:
         BuildchainError: the medium holds no repository, or the packages cannot be installed.
     """
-    folders = sorted(path.parent for path in (medium / _REPOSITORIES).glob("*/InRelease"))
-    if not folders:
-        why = f"{medium / _REPOSITORIES} holds no repository"
-        raise errors.BuildchainError("the box", why, "Build the staged tree first: ./doit.sh populate_iso")
-    sources = [f"deb [signed-by={medium / _KEY}] copy:{folder} ./" for folder in folders]
+    lines = sources(medium)
     part = target.with_name(f".{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     options = ["--quiet", "--variant=essential", "--format=tar", f"--include={','.join(PACKAGES)}"]
     # The host's own list of sources is empty: who installs it has no mirror.
     options.append('--customize-hook=rm -f "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/*')
     try:
-        command.run(["mmdebstrap", *options, "", part, *sources])
+        command.run(["mmdebstrap", *options, "", part, *lines])
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sources(medium: pathlib.Path) -> list[str]:
+    """The repositories of a medium, as lines of sources.list(5).
+
+    Raises:
+        BuildchainError: it holds none.
+    """
+    folders = sorted(path.parent for path in (medium / _REPOSITORIES).glob("*/InRelease"))
+    if not folders:
+        why = f"{medium / _REPOSITORIES} holds no repository"
+        raise errors.BuildchainError("the box", why, "Build the staged tree first: ./doit.sh populate_iso")
+    return [f"deb [signed-by={medium / _KEY}] copy:{folder} ./" for folder in folders]
 
 
 def load(root: pathlib.Path, name: str, *, host: str = "") -> None:

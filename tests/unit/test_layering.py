@@ -37,6 +37,7 @@ RINGS = {
     "tar": 2,
     "templates": 2,
     "box": 3,
+    "disk": 3,
     "builder": 3,
     "closure": 3,
     "deb": 3,
