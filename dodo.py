@@ -31,6 +31,7 @@ from buildchain.tasks.reporter import Reporter
 from buildchain.tasks.salt import task_salt_tree
 from buildchain.tasks.tarball import task_tarball
 from buildchain.tasks.vagrant import (
+    task__vagrant_key,
     task__vagrant_snapshot,
     task__vagrant_tree,
     task_vagrant_box,

@@ -110,7 +110,9 @@ def stream(
 
 
 def is_installed(program: str) -> bool:
-    """Whether a program of this name is in PATH."""
+    """Whether a program of this name is in PATH; of an absolute path, which may have wildcards: whether it is there."""
+    if program.startswith("/"):
+        return any(pathlib.Path("/").glob(program[1:]))
     return shutil.which(program) is not None
 
 

@@ -20,6 +20,9 @@ MAX_TIMEOUT_S = 3600
 PROVIDERS = ("virtualbox", "libvirt", "docker")
 """What the Vagrantfile can make machines with."""
 
+DRIVERS = ("auto", "kvm", "qemu")
+"""How libvirt runs a machine's processors."""
+
 BUILDERS = ("auto", "namespace", "chroot", "docker")
 """Where the executor can run the steps that build packages."""
 
@@ -75,6 +78,8 @@ class Settings:
     vagrant_up_args: tuple[str, ...]
     """All arguments of `vagrant up` but machines' names; `--provider` is among them."""
     vagrant_snapshot_name: str
+    vagrant_libvirt_driver: str
+    """One of `DRIVERS`."""
     builder: str
     """Where own packages are built: one of `BUILDERS`."""
     pip: Mapping[str, str]
@@ -121,6 +126,7 @@ def load(root: pathlib.Path, environment: Mapping[str, str]) -> Settings:
         vagrant_snapshot_name=reader.matching(
             "VAGRANT_SNAPSHOT_NAME", "auto_generated", r"[A-Za-z0-9_][A-Za-z0-9._-]*"
         ),
+        vagrant_libvirt_driver=reader.choice("VAGRANT_LIBVIRT_DRIVER", DRIVERS),
         builder=reader.choice("BUILDER", BUILDERS),
         pip={name: value for name, value in sorted(environment.items()) if name.startswith("PIP_")},
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import doit.tools
 
 from buildchain import digest, errors, iso, product, references, registry, signing, stage, tree
-from buildchain.tasks import action, context, fragment, images, packaging, report, reporter, salt
+from buildchain.tasks import action, context, fragment, images, packaging, report, reporter, salt, vagrant
 
 MEDIUM = "medium"
 """Name of the fragment that joins all parts."""
@@ -19,6 +19,8 @@ def task_iso() -> action.Task:
     return {
         "actions": None,
         "task_dep": ["populate_iso", "_iso_build", "_iso_digest", "_licences"],
+        # Who cleans without naming a task means all that stands on what was built.
+        "clean": vagrant.removal(context.load()),
     }
 
 

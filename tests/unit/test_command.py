@@ -60,6 +60,8 @@ def test_a_program_that_is_not_installed() -> None:
         command.call(["no-such-program"], hint="Own hint")
     assert not command.is_installed("no-such-program")
     assert command.is_installed("cat")
+    assert command.is_installed("/bin/ca*")
+    assert not command.is_installed("/bin/no-such-*")
 
 
 def test_a_program_that_cannot_be_started(tmp_path: pathlib.Path) -> None:

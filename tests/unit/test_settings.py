@@ -62,7 +62,7 @@ def test_all_values(root: pathlib.Path) -> None:
             "DEBIAN_SECURITY_MIRROR": "https://m:8080/s", "HOME": "/nonexistent",
             "CONNECT_TIMEOUT": "1", "READ_TIMEOUT": "3600", "URL_REWRITES": "http://m => http://u:p@n/x",
             "VAGRANT_BIN": "vagrant-2.4", "VAGRANT_PROVIDER": "docker", "VAGRANT_UP_ARGS": "--provision 'a b'",
-            "VAGRANT_SNAPSHOT_NAME": "before",
+            "VAGRANT_SNAPSHOT_NAME": "before", "VAGRANT_LIBVIRT_DRIVER": "qemu",
         },
     )  # fmt: skip
     assert loaded.project_name == "My Distribution 2"
@@ -75,7 +75,7 @@ def test_all_values(root: pathlib.Path) -> None:
     assert loaded.rewrites.apply("http://m/debian") == "http://u:p@n/x/debian"
     assert (loaded.vagrant, loaded.vagrant_provider) == ("vagrant-2.4", "docker")
     assert loaded.vagrant_up_args == ("--provision", "a b", "--provider", "docker")
-    assert loaded.vagrant_snapshot_name == "before"
+    assert (loaded.vagrant_snapshot_name, loaded.vagrant_libvirt_driver) == ("before", "qemu")
 
 
 def test_another_distribution(root: pathlib.Path) -> None:
@@ -93,6 +93,7 @@ def test_all_mistakes_at_once(root: pathlib.Path) -> None:
         "DEBIAN_MIRROR": "mirror.example.test", "SKOPEO_BIN": "/bin/skopeo", "HARDLINK_BIN": "hardlink",
         "GIT_BIN": "a git", "VAGRANT_BIN": "./none", "VAGRANT_PROVIDER": "vmware", "VAGRANT_UP_ARGS": "'",
         "VAGRANT_SNAPSHOT_NAME": "a b", "CONNECT_TIMEOUT": "0", "READ_TIMEOUT": "1.5", "URL_REWRITES": "a => b",
+        "VAGRANT_LIBVIRT_DRIVER": "xen",
     }  # fmt: skip
     assert _problems(root, **wrong).keys() == wrong.keys()
 
