@@ -1,5 +1,6 @@
 """What the tasks share: the action wrapper, cleaning, fragments, and what the reporter prints."""
 
+import dataclasses
 import io
 import json
 import pathlib
@@ -157,3 +158,19 @@ def test_vagrant_is_given_the_arguments_of_the_user(tmp_path: pathlib.Path) -> N
         "halt bootstrap",
         "snapshot save --force bootstrap before",
     ]
+
+
+def test_clean_destroys_the_machines_of_the_checkout_if_there_are_any(tmp_path: pathlib.Path) -> None:
+    program = tmp_path / "vagrant"
+    program.write_text(f'#!/bin/sh\necho "$VAGRANT_CWD" "$@" >>{tmp_path}/said\n')
+    program.chmod(0o755)
+    wanted = dataclasses.replace(settings.load(context.ROOT, {"VAGRANT_BIN": str(program)}), root=tmp_path)
+    destroy = vagrant._destruction(wanted)
+    destroy(False)
+    machine = tmp_path / ".vagrant/machines/node1/libvirt/id"
+    machine.parent.mkdir(parents=True)
+    machine.touch()
+    destroy(True)
+    assert not (tmp_path / "said").exists()
+    destroy(False)
+    assert (tmp_path / "said").read_text() == f"{tmp_path} destroy --force\n"
