@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes what makes this bootstrap node this one into an archive: configuration and certificate authorities.
+# Writes what makes this bootstrap node this one into an archive: configuration, keys and the data of etcd.
 
 set -euo pipefail
 
@@ -12,14 +12,12 @@ readonly VERSION
 # shellcheck source=scripts/common.sh
 . "$BASE_DIR/common.sh"
 
-readonly BACKUP_DIR=/var/lib/metalk8s
-
 usage() {
     cat <<END
 usage: backup.sh [--backup-file FILE] [-v | --verbose] [-l FILE | --log-file FILE]
 
-Back up this bootstrap node: $CONFIG_DIR, with the keys of its authorities. Whoever reads the archive can pass for this
-node. The media are not in it, nor the data of etcd: that is the other members' to give, once Kubernetes runs.
+Back up this bootstrap node: $CONFIG_DIR, with the keys of its authorities; the keys of Salt's master and its
+minions; a snapshot of etcd. Whoever reads the archive can pass for this node. The media are not in it.
 
   --backup-file FILE   write the archive there (default: a new file in $BACKUP_DIR)
   -l, --log-file FILE  write the log there (default: $LOG_DIR/backup.log)
@@ -56,23 +54,6 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-# write_backup FILE: for root alone from its first byte on, and never half of it under its name.
-write_backup() {
-    [ -r "$BOOTSTRAP_CONFIG" ] || fail "$BOOTSTRAP_CONFIG: cannot be read. Is this the bootstrap node?"
-    [ ! -e "$1" ] || fail "$1: is there already. Name another file: --backup-file FILE"
-    mkdir -p -- "$(dirname -- "$1")"
-    part=$(mktemp "$1.XXXXXX")
-    # The step is a process of its own; its trap sees no local variable.
-    trap 'rm -f -- "$part"' EXIT
-    printf 'VERSION=%s\n' "$VERSION" >"$WORK_DIR/backup.txt"
-    tar --create --gzip --file "$part" --numeric-owner \
-        --directory "$WORK_DIR" backup.txt --directory "$(dirname -- "$CONFIG_DIR")" "$(basename -- "$CONFIG_DIR")"
-    sync -- "$part"
-    mv -- "$part" "$1"
-    printf '= %s\n' "$1"
-}
-
 RETRY_HINT="Mend the cause and run $BASE_DIR/$PROGRAM again."
 start backup
-BACKUP_FILE=${BACKUP_FILE:-$BACKUP_DIR/metalk8s-backup_$(date --utc +%Y%m%d_%H%M%S).tar.gz}
-step 'Write the archive' write_backup "$BACKUP_FILE"
+back_up "$BACKUP_FILE"

@@ -13,6 +13,11 @@ readonly MEDIUM_KEY=$CONFIG_DIR/medium-key.asc
 readonly DEVELOPMENT_MARKER=DEVELOPMENT_TREE
 # Its first line says which version wrote it.
 MINION_CONFIG=/etc/salt/minion.d/99-metalk8s.conf
+# Of etcd and of Salt's master and minion, as the formulas have them.
+readonly ETCD_DIR=/var/lib/etcd
+readonly MASTER_DIR=/var/lib/metalk8s/salt-master
+readonly MINION_KEYS=/etc/salt/pki/minion
+readonly BACKUP_DIR=/var/lib/metalk8s
 readonly VERSION_PATTERN='^([0-9]{1,4})\.([0-9]{1,4})\.([0-9]{1,4})(-[0-9a-z.]+)?$'
 readonly LOG_DIR=/var/log/metalk8s
 
@@ -133,13 +138,15 @@ check_step() {
     fi
 }
 
-# What a host must be, all that is missing at once.
+# check_host FILE...: what a host must be and have, all that is missing at once.
 check_host() {
-    local problems=()
+    local file problems=()
     [ -d /run/systemd/system ] || problems+=('systemd does not run on this host')
     [ "$(uname -m)" = x86_64 ] || problems+=("its processor is $(uname -m); the packages are for x86_64")
     os_family >/dev/null || problems+=("its operating system is $(os_name); supported: Debian 12, Enterprise Linux 9")
-    [ -r "$BOOTSTRAP_CONFIG" ] || problems+=("$BOOTSTRAP_CONFIG: cannot be read; the guide says what it must hold")
+    for file; do
+        [ -r "$file" ] || problems+=("$file: cannot be read; the guide says what it must hold")
+    done
     [ ${#problems[@]} -eq 0 ] || fail "${problems[@]}"
 }
 
@@ -182,48 +189,53 @@ keep_key() {
     fi
 }
 
-# Salt comes from the medium alone, whatever other sources this host has.
+# install_salt: from the medium alone, whatever other sources this host has.
 install_salt() {
+    local family name
+    family=$(os_family)
+    for name in "$BASE_DIR/packages/$family"/*/; do
+        basename -- "$name"
+    done | install_salt_from "file://$BASE_DIR/packages/$family" "$BASE_DIR/signing-key.asc"
+}
+
+# install_salt_from URL KEY [AUTHORITY]: from the repositories below the URL, whose names it reads.
+install_salt_from() {
+    # Started once it is configured.
+    systemctl mask --runtime --quiet salt-minion.service
     case $(os_family) in
-        debian) install_salt_with_apt ;;
-        redhat) install_salt_with_dnf ;;
+        debian) install_salt_with_apt "$@" ;;
+        redhat) install_salt_with_dnf "$@" ;;
     esac
+    systemctl unmask --runtime --quiet salt-minion.service
     salt-call --version | sed 's/^/= /'
 }
 
 install_salt_with_apt() {
-    local folder sources=$WORK_DIR/metalk8s.sources
+    local name sources=$WORK_DIR/metalk8s.sources
     mkdir -p "$WORK_DIR/apt/lists/partial" "$WORK_DIR/apt/parts"
     # The user that apt downloads as reads these.
     chmod 0755 "$WORK_DIR" "$WORK_DIR/apt"
-    for folder in "$BASE_DIR"/packages/debian/*/; do
-        printf 'Types: deb\nURIs: file://%s\nSuites: ./\nSigned-By: %s\n\n' \
-            "${folder%/}" "$BASE_DIR/signing-key.asc" >>"$sources"
+    while read -r name; do
+        printf 'Types: deb\nURIs: %s/%s\nSuites: ./\nSigned-By: %s\n\n' "$1" "$name" "$2" >>"$sources"
     done
     local options=(-o "Dir::Etc::SourceList=$sources" -o "Dir::Etc::SourceParts=$WORK_DIR/apt/parts"
         -o "Dir::State::Lists=$WORK_DIR/apt/lists" -o "Dir::Cache::pkgcache=" -o "Dir::Cache::srcpkgcache="
-        -o "DPkg::Lock::Timeout=120")
+        -o "DPkg::Lock::Timeout=120" ${3:+-o "Acquire::https::CAInfo=$3"})
     export DEBIAN_FRONTEND=noninteractive
     # What a run that was killed left half done.
     dpkg --configure --pending
     apt-get "${options[@]}" update --error-on=any
-    # Started by the highstate, once it is configured.
-    systemctl mask --runtime --quiet salt-minion.service
     apt-get "${options[@]}" install --yes --no-install-recommends salt-minion
-    systemctl unmask --runtime --quiet salt-minion.service
 }
 
 install_salt_with_dnf() {
-    local folder
+    local name
     mkdir -p "$WORK_DIR/repos"
-    for folder in "$BASE_DIR"/packages/redhat/*/; do
-        folder=${folder%/}
-        printf '[%s]\nname=%s\nbaseurl=file://%s\nenabled=1\ngpgcheck=1\nrepo_gpgcheck=1\ngpgkey=file://%s\n\n' \
-            "${folder##*/}" "${folder##*/}" "$folder" "$BASE_DIR/signing-key.asc" >>"$WORK_DIR/repos/metalk8s.repo"
+    while read -r name; do
+        printf '[%s]\nname=%s\nbaseurl=%s/%s\nenabled=1\ngpgcheck=1\nrepo_gpgcheck=1\ngpgkey=file://%s\n%s\n' \
+            "$name" "$name" "$1" "$name" "$2" "${3:+sslcacert=$3}" >>"$WORK_DIR/repos/metalk8s.repo"
     done
-    systemctl mask --runtime --quiet salt-minion.service
     dnf --assumeyes --setopt="reposdir=$WORK_DIR/repos" --setopt=install_weak_deps=0 install salt-minion
-    systemctl unmask --runtime --quiet salt-minion.service
 }
 
 # configure_salt MINION [FILE [SOLUTIONS]]: what salt-call --local needs to apply this medium's formulas, without a
@@ -280,13 +292,82 @@ check_configuration() {
 apply() {
     local code=0 log=$WORK_DIR/states
     local_salt --state-output=mixed_id "state.$1" "${@:2}" >"$log" || code=$?
-    if [ "$code" -ne 0 ]; then
-        cat -- "$log" >>"$LOG_FILE"
-        show_failures "$log"
-        return "$code"
+    report_states "$log" "$code"
+}
+
+# report_states LOG CODE: what Salt said of a run of states; and only what failed, if it did.
+report_states() {
+    if [ "$2" -ne 0 ]; then
+        cat -- "$1" >>"$LOG_FILE"
+        show_failures "$1"
+        return "$2"
     fi
-    cat -- "$log"
-    summarize "$log"
+    cat -- "$1"
+    summarize "$1"
+}
+
+# on_master PROGRAM ARGUMENT...: a program of Salt's, in the container of the master.
+on_master() {
+    ctr --namespace metalk8s tasks exec --exec-id "metalk8s-$BASHPID-$SECONDS" metalk8s-salt-master "/usr/bin/$1" "${@:2}"
+}
+
+# check_minion: that this node's minion answers its master; then it tells the other nodes what they need of this one.
+check_minion() {
+    local minion
+    minion=$(ask metalk8s_bootstrap.minion) || fail "$minion"
+    ping_minion "$minion"
+    on_master salt --no-color "$minion" mine.update
+}
+
+# fingerprint FILE: of a public key, however its lines are broken. Salt's own is another one on each side.
+fingerprint() {
+    sed '/^-----/d' -- "$1" | base64 --decode | sha256sum | cut -c-64
+}
+
+# ping_minion MINION: wait until it answers: it or the master may just have been started.
+ping_minion() {
+    local tries=30
+    until on_master salt --timeout=2 --no-color "$1" test.ping; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || fail "The minion $1 does not answer its master." \
+            "Logs: journalctl --unit metalk8s-salt-master here, journalctl --unit salt-minion there."
+        sleep 1
+    done
+}
+
+# back_up FILE: the two steps of it.
+back_up() {
+    local file=${1:-$BACKUP_DIR/metalk8s-backup_$(date --utc +%Y%m%d_%H%M%S).tar.gz}
+    step 'Save the data of etcd' save_etcd
+    step 'Write the backup' write_backup "$file"
+}
+
+# save_etcd: a snapshot in the private folder. etcd itself writes it, into its own folder.
+save_etcd() {
+    local pki=$CONFIG_DIR/pki/etcd name=metalk8s-backup.db endpoint
+    endpoint=$(sed -n 's/.*--listen-client-urls=\(https:[^ ]*\).*/\1/p' /etc/systemd/system/metalk8s-etcd.service)
+    rm -f -- "$ETCD_DIR/$name"
+    ctr --namespace metalk8s tasks exec --exec-id "metalk8s-$BASHPID" metalk8s-etcd /usr/bin/etcdctl \
+        --endpoints="$endpoint" --cacert="$pki/ca.crt" --cert="$pki/peer/tls.crt" --key="$pki/peer/tls.key" \
+        snapshot save "/var/lib/etcd/$name"
+    mv -- "$ETCD_DIR/$name" "$WORK_DIR/etcd.db"
+}
+
+# write_backup FILE: for root alone from its first byte on, and never half of it under its name.
+write_backup() {
+    [ -r "$BOOTSTRAP_CONFIG" ] || fail "$BOOTSTRAP_CONFIG: cannot be read. Is this the bootstrap node?"
+    [ ! -e "$1" ] || fail "$1: is there already. Name another file: --backup-file FILE"
+    mkdir -p -- "$(dirname -- "$1")"
+    part=$(mktemp "$1.XXXXXX")
+    # The step is a process of its own; its trap sees no local variable.
+    trap 'rm -f -- "$part"' EXIT
+    printf 'VERSION=%s\n' "$VERSION" >"$WORK_DIR/backup.txt"
+    tar --create --gzip --file "$part" --numeric-owner \
+        --directory "$WORK_DIR" backup.txt etcd.db --directory / \
+        "${CONFIG_DIR#/}" "${MASTER_DIR#/}/pki" "${MINION_KEYS#/}"
+    sync -- "$part"
+    mv -- "$part" "$1"
+    printf '= %s\n' "$1"
 }
 
 # The last lines of Salt's own summary in one; and, of a run that only tests, what would change.

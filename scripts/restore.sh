@@ -16,8 +16,8 @@ usage() {
     cat <<END
 usage: restore.sh --backup-file FILE [--apiserver-node-ip IP] [--key FILE] [-v | --verbose] [-l FILE | --log-file FILE]
 
-Put $CONFIG_DIR back from an archive of backup.sh, on a host that is no node yet. Then run bootstrap.sh, which makes it
-the bootstrap node with the same authorities: all that the archive's bootstrap.yaml names must be here.
+Put back what an archive of backup.sh holds, on a host that is no node yet. Then run bootstrap.sh, which makes it the
+bootstrap node with the same authorities, keys and data: all that the archive's bootstrap.yaml names must be here.
 
   --backup-file FILE   the archive
   --apiserver-node-ip IP  a node of the control plane, whose etcd this host joins; refused, since this version does not
@@ -28,7 +28,7 @@ the bootstrap node with the same authorities: all that the archive's bootstrap.y
   -h, --help           show this text
 
 exit codes:
-  0  the configuration is back; what is to be run next is printed
+  0  the archive is unpacked; what is to be run next is printed
   1  a step failed; mend what it says and run this again
   2  misuse
 END
@@ -68,24 +68,37 @@ done
 check_backup() {
     local members other made_by
     members=$(tar --list --gzip --file "$1") || fail "$1: is not an archive that can be read."
-    other=$(grep -vE '^(backup\.txt|metalk8s(/.*)?)$' <<<"$members" || :)
+    other=$(grep -vE "^(backup\.txt|etcd\.db|(${CONFIG_DIR#/}|${MASTER_DIR#/}/pki|${MINION_KEYS#/})(/.*)?)\$" <<<"$members" || :)
     [ -z "$other" ] || fail "$1: holds what no backup holds:" "$other"
-    grep -qx metalk8s/bootstrap.yaml <<<"$members" || fail "$1: holds no bootstrap.yaml."
+    ! grep -qE '(^|/)\.\.(/|$)' <<<"$members" || fail "$1: leaves its own folder."
+    for other in "${BOOTSTRAP_CONFIG#/}" etcd.db; do
+        grep -qxF "$other" <<<"$members" || fail "$1: holds no ${other##*/}."
+    done
     made_by=$(tar --extract --gzip --to-stdout --file "$1" backup.txt | sed -n 's/^VERSION=//p')
     [ "$made_by" = "$VERSION" ] ||
         fail "$1: is of version $made_by, this medium of $VERSION. Run restore.sh of that version."
-    [ ! -e "$BOOTSTRAP_CONFIG" ] || fail "$BOOTSTRAP_CONFIG: is there already. Restore on a host that is no node yet."
+    for other in "$BOOTSTRAP_CONFIG" "$ETCD_DIR/member"; do
+        [ ! -e "$other" ] || fail "$other: is there already. Restore on a host that is no node yet."
+    done
 }
 
-# unpack_backup FILE: beside its place first; what is there already but the key of the medium is refused above.
+# unpack_backup FILE: beside its place first. bootstrap.yaml comes last: without it, this can be run again.
 unpack_backup() {
-    mkdir -p -- "$(dirname -- "$CONFIG_DIR")"
-    folder=$(mktemp -d "$CONFIG_DIR.XXXXXX")
+    local place
+    mkdir -p -- "$BACKUP_DIR"
+    folder=$(mktemp -d "$BACKUP_DIR/restore.XXXXXX")
     # The step is a process of its own; its trap sees no local variable.
     trap 'rm -rf -- "$folder"' EXIT
-    tar --extract --gzip --file "$1" --directory "$folder" --numeric-owner --same-permissions metalk8s
-    mkdir -p "$CONFIG_DIR"
-    cp --archive -- "$folder/metalk8s/." "$CONFIG_DIR/"
+    tar --extract --gzip --file "$1" --directory "$folder" --numeric-owner --same-permissions
+    # From it etcd gets its data, before it starts for the first time.
+    install --directory --mode=0700 -- "$ETCD_DIR"
+    install --mode=0644 -- "$folder/etcd.db" "$ETCD_DIR/metalk8s-restore.db"
+    mv -- "$folder$BOOTSTRAP_CONFIG" "$folder/last"
+    for place in "$MASTER_DIR/pki" "$MINION_KEYS" "$CONFIG_DIR"; do
+        mkdir -p -- "$place"
+        cp --archive -- "$folder$place/." "$place/"
+    done
+    mv -- "$folder/last" "$BOOTSTRAP_CONFIG"
 }
 
 RETRY_HINT="Mend the cause and run $BASE_DIR/$PROGRAM again."
@@ -93,4 +106,4 @@ start restore
 step 'Verify the medium' verify_medium "$BASE_DIR" "$KEY"
 step 'Check the archive' check_backup "$BACKUP_FILE"
 step 'Unpack it' unpack_backup "$BACKUP_FILE"
-printf 'The configuration is back. Now run: %s/bootstrap.sh%s\n' "$BASE_DIR" "${KEY:+ --key $KEY}"
+printf 'The backup is unpacked. Now run: %s/bootstrap.sh%s\n' "$BASE_DIR" "${KEY:+ --key $KEY}"

@@ -11,14 +11,16 @@ import yaml
 API_VERSIONS = ("metalk8s.scality.com/v1alpha2",)
 KIND = "BootstrapConfiguration"
 
+__opts__: Mapping[str, typing.Any]
+
 _KEYS = {"apiVersion", "kind", "networks", "ca", "archives", "proxies"}
 _PLANES = ("controlPlane", "workloadPlane")
 _RANGES = {"pods": "10.233.0.0/16", "services": "10.96.0.0/12"}
 """Networks inside Kubernetes, with their defaults."""
 _PROXIES = ("http", "https", "no_proxy")
-# They stand between quotes in a unit of systemd.
 # As Salt names a minion, and as it stands in certificates and units.
 _MINION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+# They stand between quotes in a unit of systemd.
 _PROXY = re.compile(r"""[^\s"'\\\x00-\x1f]+""")
 
 
@@ -46,8 +48,15 @@ def ext_pillar(minion_id: str, pillar: Mapping[str, typing.Any], bootstrap_confi
                 **{name: networks.get(name, default) for name, default in _RANGES.items()},
             },
             "proxies": configuration.get("proxies") or {},
+            **({} if is_bootstrap else _where_the_bootstrap_node_is()),
         }
     }
+
+
+def _where_the_bootstrap_node_is() -> dict[str, typing.Any]:
+    """For the other nodes: the master that gives them this pillar runs beside the server of packages and images."""
+    address = __opts__["interface"]
+    return {"repo": {"ip": address}, "salt": {"master": address}}
 
 
 def _load(path: pathlib.Path) -> dict[str, typing.Any]:

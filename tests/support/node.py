@@ -48,6 +48,8 @@ read -r _
 """
 _CONFIGURATION: Mapping[str, typing.Any] = {
     "file_client": "local",
+    # Of the master, were there one: where other nodes find it and what it serves.
+    "interface": IP,
     "ext_pillar_first": True,
     "ext_pillar": [
         {"metalk8s": {"bootstrap_config": "/etc/metalk8s/bootstrap.yaml"}},

@@ -60,6 +60,10 @@ class CommandExecutionError(Exception):
     """Stands for Salt's own, which is not installed here."""
 
 
+class SaltInvocationError(Exception):
+    """As above."""
+
+
 class StrictLoader(yaml.CSafeLoader):
     """Refuses a key that is given twice, as Salt does, also in files that Salt reads without asking."""
 
@@ -160,7 +164,8 @@ def state_names(root: pathlib.Path) -> list[str]:
 def load_module(path: pathlib.Path, **given: object) -> types.ModuleType:
     """Load a module of the tree as Salt's loader does, with the functions that it is given."""
     exceptions = types.ModuleType("salt.exceptions")
-    exceptions.__dict__["CommandExecutionError"] = CommandExecutionError
+    for stand_in in (CommandExecutionError, SaltInvocationError):
+        exceptions.__dict__[stand_in.__name__] = stand_in
     spec = importlib.util.spec_from_file_location(f"loaded_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None

@@ -362,7 +362,7 @@ archives:
 def pillar(tmp_path: pathlib.Path, text: str, minion: str = "bootstrap") -> dict[str, typing.Any]:
     path = tmp_path / "bootstrap.yaml"
     path.write_text(text)
-    module = states.load_module(TREE / "_pillar/metalk8s.py")
+    module = states.load_module(TREE / "_pillar/metalk8s.py", __opts__={"interface": "10.200.1.7"})
     found: dict[str, typing.Any] = module.ext_pillar(minion, {}, bootstrap_config=str(path))["metalk8s"]
     return found
 
@@ -385,6 +385,7 @@ def test_the_bootstrap_node_learns_of_the_archives(tmp_path: pathlib.Path) -> No
 def test_other_nodes_do_not(tmp_path: pathlib.Path) -> None:
     found = pillar(tmp_path, BOOTSTRAP, "node1")
     assert (found["node"], found["archives"]) == ({"roles": ["node"]}, [])
+    assert (found["repo"], found["salt"]) == ({"ip": "10.200.1.7"}, {"master": "10.200.1.7"})
 
 
 def test_bootstrap_yaml_is_refused_with_every_reason(tmp_path: pathlib.Path) -> None:

@@ -3,4 +3,5 @@
 include:
   - metalk8s.archives
   - metalk8s.repo
+  - metalk8s.salt.master
   - metalk8s.salt.minion

@@ -1,4 +1,4 @@
-{#- What Salt's master and its API read and keep. -#}
+{#- What Salt's master and its API read. -#}
 {%- from "metalk8s/map.jinja" import metalk8s with context %}
 {%- set files = {
   "/etc/salt/master.d/99-metalk8s.conf": "master.conf.jinja",
@@ -8,7 +8,7 @@
 
 include:
   - metalk8s.archives.mounted
-  - metalk8s.pki.salt
+  - metalk8s.solutions.mounted
 
 {%- for path, template in files | dictsort %}
 Configure {{ path }}:
@@ -22,14 +22,23 @@ Configure {{ path }}:
     - makedirs: true
     - require:
       - sls: metalk8s.archives.mounted
+      - sls: metalk8s.solutions.mounted
 {%- endfor %}
 
-{%- for folder in ("pki", "cache", "run") %}
-Make the master's folder {{ folder }}:
+# Not with a file in it, which would make it a folder for root alone: the master reads the other one.
+Make the folder of the account of the API:
   file.directory:
-    - name: {{ metalk8s.salt.master_directory }}/{{ folder }}
-    - user: {{ metalk8s.salt.user }}
-    - group: {{ metalk8s.salt.group }}
-    - dir_mode: '0700'
+    - name: {{ metalk8s.salt.api_directory }}
+    - user: root
+    - group: root
+    - dir_mode: '0755'
     - makedirs: true
-{%- endfor %}
+
+Make the account of the API:
+  metalk8s_salt.account:
+    - name: {{ metalk8s.salt.api_account }}
+    - users: {{ metalk8s.salt.api_directory }}/users
+    - password: {{ metalk8s.salt.api_directory }}/password
+    - group: {{ metalk8s.salt.group }}
+    - require:
+      - file: Make the folder of the account of the API
