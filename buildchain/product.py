@@ -20,6 +20,8 @@ SCRIPTS = (
     "common.sh",
     "downgrade.sh.in",
     "iso-manager.sh",
+    "join.sh",
+    "nodes.sh",
     "restore.sh",
     "upgrade.sh.in",
     "solutions.sh",
@@ -29,8 +31,8 @@ SCRIPTS = (
 
 _TEMPLATE_SUFFIX = ".in"
 _VERSION_PLACEHOLDER = b"@@VERSION"
-_LIBRARY = "common.sh"
-"""The one script that is read by the others and not run."""
+_LIBRARIES = ("common.sh", "join.sh")
+"""What is read by the others and not run."""
 
 _BUILD_HOST = "reproducible"
 """`BUILD_HOST` is a key of MetalK8s 2.5.1's product.txt; a real host's name would make two builds differ."""
@@ -72,7 +74,7 @@ def scripts(folder: pathlib.Path, packages: store.Store, release: version.Versio
         if name.endswith(_TEMPLATE_SUFFIX):
             content = content.replace(_VERSION_PLACEHOLDER, str(release).encode())
         held = packages.add_bytes(content)
-        entries.append(tree.File(name.removesuffix(_TEMPLATE_SUFFIX), held, is_program=name != _LIBRARY))
+        entries.append(tree.File(name.removesuffix(_TEMPLATE_SUFFIX), held, is_program=name not in _LIBRARIES))
     return tree.build(entries)
 
 
