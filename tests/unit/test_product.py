@@ -80,7 +80,7 @@ def test_scripts_are_told_their_version(tmp_path: pathlib.Path) -> None:
     folder = pathlib.Path(__file__).parents[2] / "scripts"
     shipped = {entry.path: entry for entry in product.scripts(folder, packages, RELEASE).files()}
     assert shipped.keys() == {name.removesuffix(".in") for name in product.SCRIPTS}
-    assert [path for path, entry in shipped.items() if not entry.is_program] == ["common.sh"]
+    assert [path for path, entry in shipped.items() if not entry.is_program] == ["common.sh", "join.sh"]
     text = packages.read(shipped["bootstrap.sh"].content.digest).decode()
     assert f"readonly VERSION={RELEASE}\n" in text
     assert "@@" not in text
