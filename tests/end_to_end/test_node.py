@@ -1,12 +1,15 @@
 """A node that installs itself from a medium, with no way out: what an operator of the bootstrap node relies on."""
 
 import dataclasses
+import json
 import pathlib
 import re
 import shutil
 import subprocess
 import tempfile
 import time
+import typing
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -46,6 +49,26 @@ archives:
 proxies: {{}}
 """
 CA = "/etc/metalk8s/pki/repositories/ca.crt"
+SALT_CA = "/etc/metalk8s/pki/salt/ca.crt"
+USERS = {
+    "metalk8s-repositories": "33",
+    "metalk8s-etcd": "900",
+    "metalk8s-salt-master": "903",
+    "metalk8s-salt-api": "903",
+}
+IN_MASTER = ("ctr", "--namespace=metalk8s", "tasks", "exec")
+SEEN = "echo /etc/metalk8s/pki/* /var/lib/metalk8s/*"
+CALL = """\
+import json, ssl, sys, urllib.error, urllib.request
+url, authority, body, token = sys.argv[1:]
+headers = {"Content-Type": "application/json", "Accept": "application/json", "X-Auth-Token": token}
+request = urllib.request.Request(url, body.encode(), headers)
+try:
+    print(urllib.request.urlopen(request, context=ssl.create_default_context(cafile=authority)).read().decode())
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
+SHOWN = "import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], 4507)))"
 UNREACHABLE = "deb http://deb.example.invalid/debian bookworm main\n"
 """What an installed Debian has in its sources.list, from here."""
 
@@ -100,14 +123,19 @@ def _replace(path: pathlib.Path, old: bytes, new: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def host(media: dict[str, pathlib.Path]) -> Iterator[machine.Machine]:
+def site(media: dict[str, pathlib.Path]) -> Iterator[machine.Site]:
+    """A network that leads nowhere."""
+    with machine.site(media[MEDIUM]) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def host(site: machine.Site, media: dict[str, pathlib.Path]) -> Iterator[machine.Machine]:
     """A minimal Debian that has the media and no MetalK8s."""
-    with machine.site(media[MEDIUM]) as site:
-        mounts = {**media, "/srv/keys": keys.DEVELOPMENT}
-        with site.machine("bootstrap", mounts) as made:
-            made.write("/etc/apt/sources.list", UNREACHABLE)
-            made.write("/etc/metalk8s/bootstrap.yaml", CONFIGURATION.format(subnet=site.subnet, medium=MEDIUM))
-            yield made
+    with site.machine("bootstrap", {**media, "/srv/keys": keys.DEVELOPMENT}) as made:
+        made.write("/etc/apt/sources.list", UNREACHABLE)
+        made.write("/etc/metalk8s/bootstrap.yaml", CONFIGURATION.format(subnet=site.subnet, medium=MEDIUM))
+        yield made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +193,9 @@ def test_a_run_after_a_power_cut_ends_well(node: Runs) -> None:
         "Install Salt",
         "Check the configuration",
         "Apply the highstate",
+        "Ask the minion through its master",
+        "Save the data of etcd",
+        "Write the backup",
     ]
     assert node.resumed.endswith(f"This host is the bootstrap node of MetalK8s {FIRST}.\n")
 
@@ -177,7 +208,8 @@ def test_a_second_run_changes_nothing(node: Runs) -> None:
 
 
 def test_every_service_runs(node: Runs) -> None:
-    for unit in ("metalk8s-firewall", "containerd", "metalk8s-repositories", "metalk8s-etcd", "salt-minion"):
+    services = ("containerd", "metalk8s-repositories", "metalk8s-etcd", "metalk8s-salt-master", "metalk8s-salt-api")
+    for unit in (*services, "metalk8s-firewall", "salt-minion", "metalk8s-certificates.timer"):
         assert node.host.run("systemctl", "is-enabled", unit).strip() == "enabled"
         assert node.host.run("systemctl", "is-active", unit).strip() == "active"
 
@@ -241,12 +273,20 @@ def test_apt_trusts_that_server_and_no_other(node: Runs) -> None:
 
 
 def test_etcd_answers_its_own_clients_only(node: Runs) -> None:
-    pki = "/etc/metalk8s/pki/etcd"
-    client = ["ctr", "--namespace=metalk8s", "tasks", "exec", "--exec-id=test", "metalk8s-etcd", "etcdctl"]
-    client += [f"--endpoints=https://{node.host.ip}:2379", f"--cacert={pki}/ca.crt"]
-    health = [*client, "endpoint", "health"]
-    assert "is healthy" in node.host.attempt(*health, f"--cert={pki}/peer/tls.crt", f"--key={pki}/peer/tls.key").stdout
-    assert node.host.attempt(*health).returncode != 0
+    assert "is healthy" in _etcdctl(node.host, "endpoint", "health")
+    assert node.host.attempt(*_etcd_client(node.host), "endpoint", "health").returncode != 0
+
+
+def _etcdctl(host: machine.Machine, *argv: str) -> str:
+    pki = "/etc/metalk8s/pki/etcd/peer/tls"
+    done = host.attempt(*_etcd_client(host), f"--cert={pki}.crt", f"--key={pki}.key", *argv)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def _etcd_client(host: machine.Machine) -> list[str]:
+    client = ["ctr", "--namespace=metalk8s", "tasks", "exec", f"--exec-id={uuid.uuid4()}", "metalk8s-etcd", "etcdctl"]
+    return [*client, f"--endpoints=https://{host.ip}:2379", "--cacert=/etc/metalk8s/pki/etcd/ca.crt"]
 
 
 def test_the_firewall_keeps_out_who_is_not_on_the_control_plane(node: Runs) -> None:
@@ -269,7 +309,7 @@ def test_the_firewall_keeps_out_who_is_not_on_the_control_plane(node: Runs) -> N
 
 
 def test_services_run_as_their_own_users(node: Runs) -> None:
-    for unit, user in (("metalk8s-repositories", "33"), ("metalk8s-etcd", "900")):
+    for unit, user in USERS.items():
         pid = node.host.run("ctr", "--namespace=metalk8s", "tasks", "list").split(unit)[1].split()[0]
         status = node.host.run("cat", f"/proc/{pid}/status")
         assert f"Uid:\t{user}\t" in status
@@ -280,9 +320,10 @@ def test_every_generated_file_says_where_it_comes_from(node: Runs) -> None:
     paths = [
         "/etc/apt/sources.list.d/metalk8s.sources",
         "/etc/containerd/config.toml",
+        "/etc/salt/master.d/99-metalk8s.conf",
         "/etc/salt/minion.d/99-metalk8s.conf",
     ]
-    paths += [f"/etc/systemd/system/{unit}.service" for unit in ("metalk8s-repositories", "metalk8s-etcd")]
+    paths += [f"/etc/systemd/system/{unit}.service" for unit in (*USERS, "metalk8s-certificates")]
     for path in paths:
         assert node.host.run("head", "--lines=1", path) == f"# Generated by MetalK8s {FIRST}; edits are lost.\n"
 
@@ -292,11 +333,73 @@ def test_secrets_are_for_those_who_need_them(node: Runs) -> None:
     assert sorted(listed) == [
         "600 root 0 etcd/ca.key",
         "600 root 0 repositories/ca.key",
+        "600 root 0 salt/ca.key",
         "640 root 0 etcd/client/tls.key",
         "640 root 33 repositories/server/tls.key",
         "640 root 900 etcd/peer/tls.key",
         "640 root 900 etcd/server/tls.key",
+        "640 root 903 salt/api/tls.key",
     ]
+    listed = node.host.run("find", "/etc/metalk8s/salt", "-type", "f", "-printf", "%m %u %G %P\n").splitlines()
+    assert sorted(listed) == ["600 root 0 password", "640 root 903 users"]
+    seen = node.host.run(*IN_MASTER, f"--exec-id={uuid.uuid4()}", "metalk8s-salt-master", "/bin/sh", "-c", SEEN)
+    assert seen == "/etc/metalk8s/pki/* /var/lib/metalk8s/*\n"
+
+
+def test_the_master_hears_its_minion(node: Runs) -> None:
+    assert _salt(node.host, "*", "test.ping") == {"bootstrap": True}
+    top = {f"metalk8s-{FIRST}": ["metalk8s.roles.node", "metalk8s.roles.bootstrap"]}
+    assert _salt(node.host, "*", "state.show_top") == {"bootstrap": top}
+    assert _salt(node.host, "*", "mine.get", "bootstrap", "control_plane_ip") == {
+        "bootstrap": {"bootstrap": node.host.ip}
+    }
+
+
+def test_the_api_serves_who_knows_the_password(node: Runs) -> None:
+    password = node.host.run("cat", "/etc/metalk8s/salt/password").strip()
+    ping = {"client": "local", "tgt": "*", "fun": "test.ping"}
+    assert _api(node.host, "/", ping) == 401
+    assert _api(node.host, "/login", {"eauth": "file", "username": "admin", "password": "wrong"}) == 401
+    assert _api(node.host, "/login", {"eauth": "pam", "username": "root", "password": "root"}) == 401
+    login = _api(node.host, "/login", {"eauth": "file", "username": "admin", "password": password})
+    token = login["return"][0]["token"]
+    assert _api(node.host, "/", ping, token) == {"return": [{"bootstrap": True}]}
+    assert _api(node.host, "/", {"client": "runner", "fun": "manage.up"}, token) == {"return": [["bootstrap"]]}
+    # Who is let in is said on the node alone.
+    assert _api(node.host, "/", {"client": "wheel", "fun": "key.list_all"}, token) == 400
+    assert "CERTIFICATE_VERIFY_FAILED" in _get(node.host, f"https://{node.host.ip}:4507/", CA).stdout
+
+
+def _salt(host: machine.Machine, *argv: str) -> typing.Any:
+    """What Salt's master says, by its own client."""
+    program = ["metalk8s-salt-master", "/usr/bin/salt", "--static", "--out=json", *argv]
+    return json.loads(host.run(*IN_MASTER, f"--exec-id={uuid.uuid4()}", *program))
+
+
+def _api(host: machine.Machine, path: str, body: object, token: str = "") -> typing.Any:
+    """What the API answers, or its status if that is an error."""
+    url = f"https://{host.ip}:4507{path}"
+    return json.loads(host.run("python3", "-c", CALL, url, SALT_CA, json.dumps(body), token))
+
+
+def test_a_certificate_that_ends_soon_is_renewed_by_the_timers_service(node: Runs) -> None:
+    path = "/etc/metalk8s/pki/salt/api/tls.crt"
+    issue = ["salt-call", "--local", "--retcode-passthrough", "x509.create_certificate", f"path={path}", "days_valid=3"]
+    issue += ["signing_private_key=/etc/metalk8s/pki/salt/ca.key", f"signing_cert={SALT_CA}", "CN=short"]
+    before = node.host.run("cat", path)
+    node.host.run(*issue, "private_key=/etc/metalk8s/pki/salt/api/tls.key", "overwrite=True")
+    short = node.host.run("cat", path)
+    others = "/etc/metalk8s/pki/etcd/server/tls.crt"
+    untouched = node.host.run("cat", others)
+    node.host.run("systemctl", "start", "metalk8s-certificates.service")
+    renewed = node.host.run("cat", path)
+    assert len({before, short, renewed}) == 3
+    assert node.host.run("cat", others) == untouched
+    asked = node.host.run("salt-call", "--local", "--out=txt", "x509.expires", path, "days=300")
+    assert asked == "local: False\n"
+    # Who shows it was started again.
+    shown = node.host.run("python3", "-c", SHOWN, node.host.ip)
+    assert shown.split() == renewed.split()
 
 
 def test_a_wrong_configuration_is_told_at_once(node: Runs) -> None:
@@ -321,9 +424,18 @@ def test_a_wrong_configuration_is_told_at_once(node: Runs) -> None:
 
 def test_everything_is_there_again_after_a_reboot(node: Runs, media: dict[str, pathlib.Path]) -> None:
     node.host.cut_power()
-    for port in (8080, 2379):
+    for port in (8080, 2379, 4506, 4507):
         node.host.run("timeout", "60", "bash", "-c", f"until : </dev/tcp/{node.host.ip}/{port}; do sleep 0.2; done")
     _pull_all(node.host, media[MEDIUM], FIRST)
+    _wait_for_minion(node.host, "bootstrap")
+
+
+def _wait_for_minion(host: machine.Machine, name: str) -> None:
+    for _ in range(30):
+        if _salt(host, "--timeout=2", name, "test.ping") == {name: True}:
+            return
+        time.sleep(1)
+    raise AssertionError(host.run("journalctl", "--no-pager", "--unit=metalk8s-salt-master"))
 
 
 def test_misuse_is_told(node: Runs) -> None:
@@ -332,6 +444,7 @@ def test_misuse_is_told(node: Runs) -> None:
         "bootstrap.sh",
         "downgrade.sh",
         "iso-manager.sh",
+        "nodes.sh",
         "restore.sh",
         "solutions.sh",
         "upgrade.sh",
@@ -362,6 +475,12 @@ def test_another_version_is_served_beside_the_first_and_goes_again(node: Runs, m
         assert _get(host, url, CA).returncode == 0
     minion = host.run("cat", "/etc/salt/minion.d/99-metalk8s.conf")
     assert f"  metalk8s-{FIRST}:\n    - {MEDIUM}/salt\n  metalk8s-{SECOND}:\n    - {NEXT}/salt\n" in minion
+    _wait_for_minion(host, "bootstrap")
+    for release in (FIRST, SECOND):
+        environment = f"metalk8s-{release}"
+        roles = ["metalk8s.roles.node", "metalk8s.roles.bootstrap"]
+        top = _salt(host, "bootstrap", "state.show_top", f"saltenv={environment}", f"pillarenv={environment}")
+        assert top == {"bootstrap": {environment: roles}}
     again = host.attempt(manager)
     assert "changed: 0\n" in again.stdout, again.stdout
 
@@ -419,8 +538,43 @@ def test_a_solution_is_imported_and_its_operator_can_be_pulled_until_it_is_unimp
     assert "archives: []\n" in host.run("cat", "/etc/metalk8s/solutions.yaml")
 
 
+def test_another_host_joins_and_installs_from_the_bootstrap_node(node: Runs, site: machine.Site) -> None:
+    host, nodes = node.host, f"{MEDIUM}/nodes.sh"
+    written = host.attempt(nodes, "invite", "--name", "node1", "--output", "/root/join.sh")
+    assert written.returncode == 0, written.stdout
+    with site.machine("other", {}) as other:
+        other.write("/etc/apt/sources.list", UNREACHABLE)
+        other.write("/root/join.sh", host.run("cat", "/root/join.sh"))
+        joined = other.attempt("bash", "/root/join.sh")
+        assert joined.returncode == 0, joined.stdout
+        (fingerprint,) = re.findall(r"^  ([0-9a-f]{64})$", joined.stdout, re.MULTILINE)
+        assert _salt(host, "*", "test.ping") == {"bootstrap": True}
+        assert "  waiting: node1\n" in host.run(nodes, "list")
+
+        accept = [nodes, "accept", "--name", "node1", "--fingerprint"]
+        refused = host.attempt(*accept, fingerprint[::-1])
+        assert (refused.returncode, fingerprint in refused.stdout) == (1, True)
+        accepted = host.attempt(*accept, fingerprint)
+        assert accepted.returncode == 0, accepted.stdout
+        assert _salt(host, "node1", "state.show_top") == {"node1": {f"metalk8s-{FIRST}": ["metalk8s.roles.node"]}}
+        again = _salt(host, "node1", "state.apply", "metalk8s.repo.configured")["node1"]
+        assert [row["comment"] for row in again.values() if row["result"] is not True or row["changes"]] == []
+
+        other.run("apt-get", "install", "--yes", "--no-install-recommends", "socat")
+        policy = other.run("apt-cache", "policy", "socat")
+        assert f"990 https://{host.ip}:8080/metalk8s-{FIRST}/debian/metalk8s-debian-12 ./ Packages" in policy
+        name = f"{REGISTRY}/metalk8s-{FIRST}/pause:3.6"
+        pull = ["ctr", "--namespace=pulled", "images", "pull", "--hosts-dir=/etc/containerd/certs.d", name]
+        assert "done" in other.run(*pull)
+        assert "No such" in other.attempt("ls", "/etc/metalk8s/bootstrap.yaml").stdout
+        assert host.attempt(nodes, "remove", "--name", "node1").returncode == 0
+    assert _salt(host, "*", "test.ping") == {"bootstrap": True}
+
+
 def test_a_backup_can_be_restored(node: Runs) -> None:
+    """On the same host, after it lost what makes it this node."""
     host = node.host
+    _etcdctl(host, "put", "kept", "by the backup")
     done = host.attempt(f"{MEDIUM}/backup.sh", "--backup-file", "/root/backup.tar.gz")
     assert done.returncode == 0, done.stdout
     assert host.run("stat", "--format=%a", "/root/backup.tar.gz") == "600\n"
@@ -428,11 +582,22 @@ def test_a_backup_can_be_restored(node: Runs) -> None:
     refused = host.attempt(*restore)
     assert refused.returncode == 1
     assert "/etc/metalk8s/bootstrap.yaml: is there already" in refused.stdout
-    host.run("mv", "/etc/metalk8s", "/root/before")
+    host.run("systemctl", "stop", "metalk8s-etcd", "metalk8s-salt-api", "metalk8s-salt-master", "salt-minion")
+    host.run("mkdir", "/root/before")
+    for number, place in enumerate(
+        ("/etc/metalk8s", "/var/lib/metalk8s/salt-master", "/etc/salt/pki", "/var/lib/etcd")
+    ):
+        host.run("mv", place, f"/root/before/{number}")
     done = host.attempt(*restore, "--key", KEY)
     assert done.returncode == 0, done.stdout
-    host.run("diff", "--recursive", "/root/before", "/etc/metalk8s")
+    host.run("diff", "--recursive", "/root/before/0", "/etc/metalk8s")
     assert "900\n" in host.run("stat", "--format=%g", "/etc/metalk8s/pki/etcd/peer/tls.key")
+    done = host.attempt(f"{MEDIUM}/bootstrap.sh", "--key", KEY)
+    assert done.returncode == 0, done.stdout
+    host.run("diff", "--recursive", "/root/before/1/pki", "/var/lib/metalk8s/salt-master/pki")
+    assert "by the backup" in _etcdctl(host, "get", "kept")
+    again = host.attempt(f"{MEDIUM}/bootstrap.sh")
+    assert "changed: 0\n" in again.stdout, again.stdout
 
 
 def test_an_upgrade_goes_one_step_and_back(node: Runs) -> None:
