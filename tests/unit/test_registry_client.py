@@ -21,8 +21,8 @@ OPTIONS = fetch.Options(
     jobs=4,
     first_wait_s=0.001,
     longest_wait_s=0.1,
-    read_timeout_s=1,
-    connect_timeout_s=1,
+    read_timeout_s=30,
+    connect_timeout_s=30,
     attempts=3,
     attempts_total=40,
 )
@@ -321,7 +321,7 @@ def test_a_fault_is_mended(bench: Bench, lie: mirror.Lie, count: int) -> None:
     locked = bench.resolve()
     bench.server.lie(BLOB, lie)
     bench.server._files[BLOB] = IMAGE.blobs[1]
-    bench.pull(locked)
+    bench.pull(locked, read_timeout_s=1)
     assert len(_asked(bench, BLOB)) == count
     assert bench.files_of(locked) == images.files_of(IMAGE)
 
