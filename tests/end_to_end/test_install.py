@@ -185,12 +185,14 @@ def test_skopeo_pulls_every_image(extracted: pathlib.Path, server: nginx.Server,
 
 def test_containerd_pulls_and_runs_the_images(extracted: pathlib.Path, server: nginx.Server) -> None:
     references = _references(extracted, server)
-    assert {"nginx", "etcd"} <= references.keys()
+    assert {"nginx", "etcd", "salt-master"} <= references.keys()
     with containerd.containerd() as client:
         for reference in references.values():
             client("image", "pull", "--plain-http", reference)
         client("run", "--rm", references["nginx"], "nginx-test", "nginx", "-t")
         assert "etcd Version" in client("run", "--rm", references["etcd"], "etcd-version", "etcd", "--version")
+        argv = ("/usr/bin/salt-master", "--version")
+        assert client("run", "--rm", references["salt-master"], "salt-version", *argv).startswith("salt-master 3008")
 
 
 def test_containerd_imports_the_bootstrap_images_without_a_registry(
