@@ -70,7 +70,7 @@ class Image:
 
     def content(self, extents: Iterable[Extent]) -> medium.Content:
         """Some extents as one content."""
-        parts = tuple((extent.start, extent.length) for extent in extents if extent.length)
+        parts = tuple([(extent.start, extent.length) for extent in extents if extent.length])
         return medium.Content(self.path, (self.status.st_dev, self.status.st_ino), self.status.st_size, parts)
 
     def read(self, extent: Extent) -> bytes:
@@ -235,11 +235,9 @@ def _groups(found: list[records.Record]) -> Iterable[list[records.Record]]:
 
 
 def _entry(image: Image, directory: Entry, group: list[records.Record], is_joliet: bool, where: str) -> Entry:
-    first, last = group[0], group[-1]
-    if last.has_more or any(each.identifier != first.identifier or each.is_directory for each in group[1:]):
-        raise medium.DamagedError(f"has a file of several extents that do not belong together: {first.identifier!r}")
-    if any(each.extent.length % records.SECTOR for each in group[:-1]):
-        raise medium.DamagedError(f"has a file with a gap in it: {first.identifier!r}")
+    first = group[0]
+    if len(group) > 1 or first.has_more:
+        _check_group(group)
     attributes = None if is_joliet else _attributes(image, first, where)
     name = _name(first, attributes)
     path = f"{directory.path}/{name}" if directory.path else name
@@ -247,10 +245,18 @@ def _entry(image: Image, directory: Entry, group: list[records.Record], is_jolie
         path,
         first.identifier,
         first.is_directory,
-        tuple(each.extent for each in group),
+        (first.extent,) if len(group) == 1 else tuple(each.extent for each in group),
         attributes,
         directory.extents[0],
     )
+
+
+def _check_group(group: list[records.Record]) -> None:
+    first, last = group[0], group[-1]
+    if last.has_more or any(each.identifier != first.identifier or each.is_directory for each in group[1:]):
+        raise medium.DamagedError(f"has a file of several extents that do not belong together: {first.identifier!r}")
+    if any(each.extent.length % records.SECTOR for each in group[:-1]):
+        raise medium.DamagedError(f"has a file with a gap in it: {first.identifier!r}")
 
 
 def _attributes(image: Image, record: records.Record, where: str) -> rock_ridge.Attributes:

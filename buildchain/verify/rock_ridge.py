@@ -23,6 +23,7 @@ _BIG = struct.Struct(">4xI4xI4xI4xI")
 _NAME_CONTINUES = 0x01
 _COMPONENTS = {0x02: ".", 0x04: "..", 0x08: ""}
 
+_KIND_BITS = 0o170000
 _KINDS = {stat.S_IFDIR: medium.Kind.DIRECTORY, stat.S_IFREG: medium.Kind.FILE, stat.S_IFLNK: medium.Kind.LINK}
 
 ReadArea = Callable[[records.Extent], bytes]
@@ -40,7 +41,7 @@ class Attributes(typing.NamedTuple):
     @property
     def kind(self) -> medium.Kind:
         """The kind of entry, by the file mode."""
-        return _KINDS.get(stat.S_IFMT(self.mode), medium.Kind.OTHER)
+        return _KINDS.get(self.mode & _KIND_BITS, medium.Kind.OTHER)
 
 
 def parse(system_use: bytes, read: ReadArea) -> Attributes:
@@ -70,27 +71,33 @@ def _entries(system_use: bytes, read: ReadArea, areas: list[records.Extent]) -> 
     waiting = [system_use]
     while waiting:
         for signature, data in _split(waiting.pop()):
-            if signature != b"CE":
+            if signature == b"CE":
+                waiting.append(read(_continuation(data, areas)))
+            else:
                 yield signature, data
-                continue
-            block, offset, length = (records.both32(data, at) for at in (0, 8, 16))
-            if len(areas) == MAX_CONTINUATIONS or offset + length > records.SECTOR:
-                raise medium.DamagedError("has a wrong or endless Rock Ridge continuation")
-            areas.append(records.Extent(block * records.SECTOR + offset, length))
-            waiting.append(read(areas[-1]))
 
 
-def _split(area: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _continuation(data: bytes, areas: list[records.Extent]) -> records.Extent:
+    block, offset, length = (records.both32(data, at) for at in (0, 8, 16))
+    if len(areas) == MAX_CONTINUATIONS or offset + length > records.SECTOR:
+        raise medium.DamagedError("has a wrong or endless Rock Ridge continuation")
+    areas.append(records.Extent(block * records.SECTOR + offset, length))
+    return areas[-1]
+
+
+def _split(area: bytes) -> list[tuple[bytes, bytes]]:
     """Entries of one area: signature and data; the area ends with ST or with less than four bytes (SUSP 4)."""
+    found = []
     position = 0
     while len(area) - position >= 4 and area[position : position + 2] != b"ST":
         length = area[position + 2]
         if length == 0 and not area[position:].strip(b"\0"):
-            return
+            break
         if length < 4 or position + length > len(area) or area[position + 3] != 1:
             raise medium.DamagedError("has a Rock Ridge entry of a wrong length or version")
-        yield area[position : position + 2], area[position + 4 : position + length]
+        found.append((area[position : position + 2], area[position + 4 : position + length]))
         position += length
+    return found
 
 
 def _name_part(data: bytes) -> bytes:
