@@ -111,7 +111,9 @@ def _packages() -> pathlib.Path:
     atexit.register(shutil.rmtree, directory)
     directory.chmod(0o755)
     installed = sysconfig.get_path("purelib")
-    shutil.copytree(installed, directory / "site", ignore=shutil.ignore_patterns("*.pth", "__pycache__"))
+    # Without the large ones that only tests, lint and documentation need.
+    left = shutil.ignore_patterns("*.pth", "__pycache__", "*mypy*", "babel", "hypothesis*", "pip", "sphinx*")
+    shutil.copytree(installed, directory / "site", ignore=left)
     subprocess.run(["chmod", "--recursive", "a+rX", directory], check=True)
     return directory / "site"
 
