@@ -20,6 +20,7 @@ from buildchain.tasks.packaging import task__licences, task_packaging
 from buildchain.tasks.pull import task__pull
 from buildchain.tasks.quality import (
     task__test_tools,
+    task__test_vm,
     task_bench,
     task_deps,
     task_documentation,

@@ -89,6 +89,20 @@ def task_test() -> Iterator[action.Task]:
         }
 
 
+def task__test_vm() -> Iterator[action.Task]:
+    """Run the test in an emulated computer, which is no part of `test`."""
+    argv = [sys.executable, "-m", "pytest", "--verbose", "--durations=0", "--durations-min=1", "tests/vm"]
+    yield {
+        "basename": "test:vm",
+        "doc": "Install a node from the ISO on an emulated computer; the full tests leave it out.",
+        "title": action.title("TEST", "vm"),
+        "actions": [action.run(_call, argv)],
+        "task_dep": ["iso"],
+        "uptodate": [False],
+        "verbosity": 2,
+    }
+
+
 def task__test_tools() -> action.Task:
     """With CI=true or TEST_INSTALL=1, install what the full tests need; otherwise list what will be left out."""
     return {

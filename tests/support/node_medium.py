@@ -9,6 +9,7 @@ from buildchain import oci, product, registry, salt, signing, source, stage, sto
 from tests.support import keys, salt_tree
 
 EPOCH = 1_700_000_000
+DEVELOPMENT_KEY = signing.Source(str(keys.DEVELOPMENT / "secret.asc"))
 _MADE_ANEW = ("salt/", "pillar/", "bootstrap-images/")
 _SEAL = {product.CONTENTS, product.DIGESTS, product.SIGNATURE, product.KEY, product.PRODUCT}
 
@@ -19,8 +20,25 @@ def borrow(held: pathlib.Path, folder: pathlib.Path) -> store.Store:
     return store.Store(folder)
 
 
-def compose(built: tree.Tree, held: store.Store, release: version.Version) -> tree.Tree:
-    """The medium of a version with the images and packages of a built one."""
+def borrow_tree(built: tree.Tree, held: store.Store, folder: pathlib.Path) -> store.Store:
+    """A store of our own that starts with what a tree is made of; its files are linked where that can be."""
+    made = store.Store(folder)
+    for file in built.files():
+        path = made.path(file.content.digest)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.link(tree.File(file.path, file.content), path)
+    return made
+
+
+def compose(
+    built: tree.Tree, held: store.Store, release: version.Version, key: signing.Source = DEVELOPMENT_KEY
+) -> tree.Tree:
+    """The medium of a version with the images and packages of a built one.
+
+    Arguments:
+        key: that of the built one, whose package repositories stay as they are.
+    """
     scripts = product.scripts(salt_tree.ROOT / "scripts", held, release)
     anew = {*_SEAL, *(entry.path for entry in scripts)}
     kept = tree.build(entry for entry in built if entry.path not in anew and not entry.path.startswith(_MADE_ANEW))
@@ -37,7 +55,7 @@ def compose(built: tree.Tree, held: store.Store, release: version.Version) -> tr
         ),
         _bootstrap_images(built, held, release),
     )
-    with signing.open_signer(signing.Source(str(keys.DEVELOPMENT / "secret.asc"))) as signer:
+    with signing.open_signer(key) as signer:
         return product.seal(medium, held, signer, EPOCH)
 
 
