@@ -95,7 +95,8 @@ def load(root: pathlib.Path, name: str, *, host: str = "") -> None:
     environment = {"DOCKER_HOST": host} if host else None
     changes = [f'CMD ["{INIT}"]', "ENV container=docker"]
     argv = ["docker", "import", *(f"--change={change}" for change in changes), str(root), name]
-    command.run(argv, environment=environment, hint="Is a docker daemon running, and may you use it? Try: docker info")
+    hint = "Is a docker daemon running, and may you use it? Try: docker info"
+    command.run(argv, environment=environment, is_users_own=True, hint=hint)
 
 
 def image_name(version: str) -> str:
