@@ -91,12 +91,12 @@ def task_test() -> Iterator[action.Task]:
 
 def task__test_vm() -> Iterator[action.Task]:
     """Run the test in an emulated computer, which is no part of `test`."""
-    argv = [sys.executable, "-m", "pytest", "--verbose", "--durations=0", "--durations-min=1", "tests/vm"]
+    shown = ["--verbose", "--capture=no", "--durations=0", "--durations-min=1"]
     yield {
         "basename": "test:vm",
         "doc": "Install a node from the ISO on an emulated computer; the full tests leave it out.",
         "title": action.title("TEST", "vm"),
-        "actions": [action.run(_call, argv)],
+        "actions": [action.run(_call, [sys.executable, "-m", "pytest", *shown, "tests/vm"])],
         "task_dep": ["iso"],
         "uptodate": [False],
         "verbosity": 2,
