@@ -1,5 +1,6 @@
 """What the scripts of the medium share, in the shell that runs it."""
 
+import hashlib
 import pathlib
 import shutil
 import subprocess
@@ -189,3 +190,14 @@ def test_a_development_tree_is_no_medium(tmp_path: pathlib.Path) -> None:
     done = shell(tmp_path, f"verify_medium {tmp_path} /dev/null")
     assert done.returncode == 1
     assert f"{tmp_path}: is a development tree, which nobody signed." in done.stderr
+
+
+def test_the_fingerprint_of_a_key_does_not_depend_on_its_lines(tmp_path: pathlib.Path) -> None:
+    head, foot = "-----BEGIN PUBLIC KEY-----\n", "-----END PUBLIC KEY-----"
+    texts = (f"{head}bWV0\nYWxr\n{foot}\n", f"{head}bWV0YWxr\n{foot}", f"{head}bWV0YWxs\n{foot}\n")
+    for number, text in enumerate(texts):
+        (tmp_path / str(number)).write_text(text)
+    done = shell(tmp_path, f"for number in 0 1 2; do fingerprint {tmp_path}/$number; done")
+    first, second, other = done.stdout.splitlines()
+    assert first == second == hashlib.sha256(b"metalk").hexdigest()
+    assert other != first
