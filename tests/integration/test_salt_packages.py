@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import io
 import json
 import os
 import pathlib
@@ -12,14 +13,16 @@ import sys
 import tarfile
 import time
 import typing
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from buildchain import builder, command, deb, digest, executor, image, lock, rpm, signing, stage, tree, wheels
+from buildchain import builder, command, deb, digest, errors, executor, image, lock, rpm, signing, stage, tree, wheels
 from buildchain.rootfs import exclusions
 from buildchain.tasks import context, pull
 from tests.support import containerd, daemons, node, rpms
+from tests.support.packages import make_elf
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAME = "salt"
@@ -465,3 +468,26 @@ def test_the_environment_holds_no_path_of_its_room(shop: Workshop) -> None:
                 found.append(member.name)
     ours = [name for name in found if "/salt/" in name or name.endswith(".pyc")]
     assert ours == []
+
+
+@pytest.mark.parametrize(("runpath", "is_refused"), [("/usr/lib/demo", True), ("$ORIGIN/../demo.libs", False)])
+def test_a_library_that_looks_in_a_fixed_folder_is_refused(shop: Workshop, runpath: str, is_refused: bool) -> None:
+    members = {
+        "demo.so": make_elf(["libdemo.so.1"], runpath=runpath),
+        "demo-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n",
+        "demo-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    members["demo-1.0.dist-info/RECORD"] = "".join(f"{name},,\n" for name in members).encode()
+    with io.BytesIO() as buffer:
+        with zipfile.ZipFile(buffer, "w") as wheel:
+            for name, text in members.items():
+                wheel.writestr(zipfile.ZipInfo(name), text)
+        content = shop.here.store.add_bytes(buffer.getvalue())
+    file = lock.File(NAME, "demo", "1.0", "demo-1.0-py3-none-any.whl", content)
+    layer = shop.layers["debian"]
+    action = wheels.steps.environment("demo", [file], [], layer, shop.here.store, epoch=shop.epoch("debian"))
+    if is_refused:
+        with pytest.raises(errors.ToolError, match=r"\[/usr/lib/demo\]\n  these libraries look for others in a fixed"):
+            shop.room.run(action)
+    else:
+        assert list(shop.room.run(action).outputs) == ["out/environment.tar.gz"]
