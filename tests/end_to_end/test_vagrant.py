@@ -36,9 +36,9 @@ class Developer:
     def vagrant(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self._run("vagrant", *arguments)
 
-    def on_node(self, *argv: str) -> str:
-        """What a program says on the machine."""
-        name = (self.checkout / ".vagrant/machines/bootstrap/docker/id").read_text()
+    def on_node(self, *argv: str, machine: str = "bootstrap") -> str:
+        """What a program says on a machine."""
+        name = (self.checkout / f".vagrant/machines/{machine}/docker/id").read_text()
         return self._run("docker", "exec", name, *argv).stdout
 
     def _run(self, *argv: str) -> subprocess.CompletedProcess[str]:
@@ -89,11 +89,23 @@ def test_a_developer_edits_what_a_node_runs(developer: Developer) -> None:
     assert "This is a development tree: nothing is verified." in done.stdout
     assert f"This host is the bootstrap node of MetalK8s {RELEASE}." in done.stdout
     try:
+        _add_a_node(developer)
         _edit(developer)
     finally:
         done = developer.vagrant("destroy", "--force")
     assert done.returncode == 0, done.stdout
     assert not list((developer.checkout / ".vagrant/machines").glob("*/*/id"))
+
+
+def _add_a_node(developer: Developer) -> None:
+    done = developer.vagrant("up", "node1", "--provision", "--provider", "docker")
+    assert done.returncode == 0, done.stdout
+    again = developer.vagrant("provision", "node1")
+    assert (again.returncode, "changed: 0" in again.stdout) == (0, True), again.stdout
+    assert "in: bootstrap node1\n" in developer.on_node(f"{MEDIUM}/nodes.sh", "list")
+    policy = developer.on_node("apt-cache", "policy", "containerd", machine="node1")
+    assert f"/metalk8s-{RELEASE}/debian/" in policy
+    assert "https://" in policy
 
 
 @pytest.mark.parametrize("provider", settings.PROVIDERS)
