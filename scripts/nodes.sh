@@ -133,7 +133,7 @@ wait_for_minion() {
 
 apply_highstate() {
     local code=0 log=$WORK_DIR/states
-    on_master salt --no-color --timeout=30 --state-output=mixed_id "$NAME" state.highstate >"$log" || code=$?
+    on_master salt --no-color --timeout=300 --state-output=mixed_id "$NAME" state.highstate >"$log" || code=$?
     report_states "$log" "$code"
 }
 

@@ -372,7 +372,7 @@ def test_the_api_serves_who_knows_the_password(node: Runs) -> None:
 
 def _salt(host: machine.Machine, *argv: str) -> typing.Any:
     """What Salt's master says, by its own client."""
-    program = ["metalk8s-salt-master", "/usr/bin/salt", "--static", "--out=json", *argv]
+    program = ["metalk8s-salt-master", "/usr/bin/salt", "--timeout=60", "--static", "--out=json", *argv]
     return json.loads(host.run(*IN_MASTER, f"--exec-id={uuid.uuid4()}", *program))
 
 
