@@ -67,6 +67,7 @@ def versions(
     images: Iterable[manifest.ImageSpec],
     families: Mapping[str, Sequence[str]],
     keys: Mapping[str, Sequence[str]] | None = None,
+    built: Mapping[str, Sequence[lock.Package]] | None = None,
 ) -> Versions:
     """The versions that the medium carries, as the formulas read them.
 
@@ -74,15 +75,20 @@ def versions(
         families: names of the repositories by family of operating systems (`debian`, `redhat`), which is also the
                   folder of these repositories in `packages/`.
         keys:     by repository, the paths on the medium of the keys, beside the medium's own, that sign its packages.
+        built:    by family, the packages that no lock names, since they are built here.
 
     Raises:
         BuildchainError: repositories of one family hold one package in two versions.
     """
+    own = built or {}
     signed_by_others = {name: list(paths) for name, paths in sorted((keys or {}).items()) if paths}
     return {
         **({"keys": signed_by_others} if signed_by_others else {}),
         "metalk8s": {"version": str(release)},
-        "packages": {family: _package_versions(family, locked, names) for family, names in sorted(families.items())},
+        "packages": {
+            family: _package_versions(family, locked, names, own.get(family, ()))
+            for family, names in sorted(families.items())
+        },
         "images": {image.name: {"version": image.tag} for image in sorted(images, key=lambda image: image.name)},
         "repositories": {family: sorted(names) for family, names in sorted(families.items())},
     }
@@ -128,9 +134,13 @@ def _key_link(path: str) -> tree.Link:
     return tree.Link(f"{_KEYS}/{pathlib.PurePosixPath(path).name}", "../" * (_KEYS.count("/") + 1) + path)
 
 
-def _package_versions(family: str, locked: lock.Lock, names: Sequence[str]) -> dict[str, dict[str, str]]:
+def _package_versions(
+    family: str, locked: lock.Lock, names: Sequence[str], built: Sequence[lock.Package]
+) -> dict[str, dict[str, str]]:
     """Versions of what was asked for by name; what came along as a dependency is the package manager's business."""
     found: dict[str, set[str]] = collections.defaultdict(set)
+    for package in built:
+        found[package.name].add(package.version)
     sets = {each.name: each for each in locked.sets}
     for name in names:
         chosen = sets.get(f"repository {name}", lock.PackageSet("", "", (), ()))  # none: it holds what is built here

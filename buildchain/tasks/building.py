@@ -66,16 +66,18 @@ def rpm_fragment(name: str) -> str:
     return _fragment(name, builder.recipe.REDHAT, "rpm")
 
 
-def built_debs(here: context.Context, name: str) -> list[lock.Package]:
-    """The DEBs of a recipe that were built, as an index wants them."""
-    built = fragment.load(here.fragment(deb_fragment(name)))
-    return [deb.own(file.path, file.content, here.store) for file in built.files()]
+def built(here: context.Context, name: str, family: str) -> list[lock.Package]:
+    """The packages of a recipe that were built, as an index wants them, but for the signatures of RPMs."""
+    is_deb = family == builder.recipe.DEBIAN
+    made = fragment.load(here.fragment(deb_fragment(name) if is_deb else rpm_fragment(name)))
+    if is_deb:
+        return [deb.own(file.path, file.content, here.store) for file in made.files()]
+    return [rpm.package_of(file.content, here.store) for file in made.files()]
 
 
 def built_rpms(here: context.Context, name: str, signer: signing.Signer) -> list[lock.Package]:
-    """The RPMs of a recipe that were built, signed in their headers, as an index wants them."""
-    built = fragment.load(here.fragment(rpm_fragment(name)))
-    packages = [rpm.package_of(file.content, here.store) for file in built.files()]
+    """The RPMs of a recipe that were built, signed in their headers."""
+    packages = built(here, name, builder.recipe.REDHAT)
     return rpm.sign_all(packages, here.store, signer=signer, epoch=epoch(here, name, builder.recipe.REDHAT))
 
 

@@ -161,7 +161,7 @@ def _with_own(here: context.Context, stage: image.Stage) -> image.Stage:
     found = [
         package
         for name, wanted in stage.recipe.builds.items()
-        for package in building.built_debs(here, name)
+        for package in building.built(here, name, manifest.FAMILIES[manifest.DEB])
         if package.name in wanted
     ]
     return dataclasses.replace(stage, own=tuple(sorted(found)))

@@ -41,6 +41,12 @@ def foreign_keys(here: context.Context) -> dict[str, list[str]]:
     }
 
 
+def built_fragments(here: context.Context, repository: manifest.Repository) -> list[pathlib.Path]:
+    """The fragments of the packages that are built for a repository."""
+    part = building.deb_fragment if repository.type == manifest.DEB else building.rpm_fragment
+    return [here.fragment(part(name)) for name in repository.builds]
+
+
 def _fragment_name(repository: manifest.Repository) -> str:
     return f"repository-{repository.full_name}"
 
@@ -53,7 +59,7 @@ def _repository_task(here: context.Context, repository: manifest.Repository) -> 
         identity=[here.key_identity, _identity(here, repository)],
         verb=f"INDEX {repository.type.upper()}",
         subject=here.staged_root / repository.folder,
-        file_dep=[*_keys(here, repository), *_built(here, repository)],
+        file_dep=[*_keys(here, repository), *built_fragments(here, repository)],
         task_dep=["_pull"],
     )
     return {"name": repository.full_name, "doc": f"Index the repository {repository.full_name}.", **task}
@@ -73,12 +79,6 @@ def _read_licences(here: context.Context) -> dict[str, typing.Any]:
 def _are_licences_known(here: context.Context) -> bool:
     packages = here.locked.packages() if here.is_locked else []
     return len(licences.known(packages, here.store)) == len(packages)
-
-
-def _built(here: context.Context, repository: manifest.Repository) -> list[pathlib.Path]:
-    """The fragments of the packages that are built for a repository."""
-    part = building.deb_fragment if repository.type == manifest.DEB else building.rpm_fragment
-    return [here.fragment(part(name)) for name in repository.builds]
 
 
 def _identity(here: context.Context, repository: manifest.Repository) -> object:
@@ -104,5 +104,7 @@ def _index(here: context.Context, repository: manifest.Repository) -> tree.Tree:
             keys = [path.read_bytes() for path in _keys(here, repository)]
             built = [each for made in repository.builds for each in building.built_rpms(here, made, signer)]
             return rpm.index([*pulled, *built], here.store, name=name, epoch=epoch, signer=signer, keys=keys)
-        built = [each for made in repository.builds for each in building.built_debs(here, made)]
+        built = [
+            each for made in repository.builds for each in building.built(here, made, manifest.FAMILIES[manifest.DEB])
+        ]
         return deb.index([*pulled, *built], here.store, name=name, label="MetalK8s", epoch=epoch, signer=signer)

@@ -1,7 +1,10 @@
 """Tasks that put the Salt tree on the medium."""
 
-from buildchain import manifest, salt, tree
-from buildchain.tasks import action, context, fragment, packaging
+import collections
+from collections.abc import Mapping, Sequence
+
+from buildchain import lock, manifest, salt, tree
+from buildchain.tasks import action, building, context, fragment, packaging
 
 FRAGMENT = "salt"
 
@@ -14,22 +17,34 @@ def task_salt_tree() -> action.Task:
         here,
         FRAGMENT,
         lambda: _collect(here),
-        identity=[files, str(here.version), _versions(here) if here.is_locked else None],
+        identity=[files, str(here.version), _versions(here, {}) if here.is_locked else None],
         verb="CPTREE",
         subject=here.staged_root / "salt",
-        file_dep=[here.settings.root / path for path in files],
+        file_dep=[
+            *(here.settings.root / path for path in files),
+            *(
+                path
+                for repository in here.manifest.repositories
+                for path in packaging.built_fragments(here, repository)
+            ),
+        ],
     )
     return {"doc": "Deploy the Salt tree inside the ISO.", **task}
 
 
 def _collect(here: context.Context) -> tree.Tree:
+    built: dict[str, list[lock.Package]] = collections.defaultdict(list)
+    for repository in here.manifest.repositories:
+        family = manifest.FAMILIES[repository.type]
+        built[family] += [package for name in repository.builds for package in building.built(here, name, family)]
     return salt.collect(
-        here.settings.root, here.source.files, here.store, release=here.version, versions=_versions(here)
+        here.settings.root, here.source.files, here.store, release=here.version, versions=_versions(here, built)
     )
 
 
-def _versions(here: context.Context) -> salt.Versions:
+def _versions(here: context.Context, built: Mapping[str, Sequence[lock.Package]]) -> salt.Versions:
     families: dict[str, list[str]] = {family: [] for family in manifest.FAMILIES.values()}
     for repository in here.manifest.repositories:
         families[manifest.FAMILIES[repository.type]].append(repository.full_name)
-    return salt.versions(here.version, here.locked, here.manifest.images, families, packaging.foreign_keys(here))
+    keys = packaging.foreign_keys(here)
+    return salt.versions(here.version, here.locked, here.manifest.images, families, keys, built)

@@ -125,9 +125,11 @@ def test_a_list_that_is_not_there(tmp_path: pathlib.Path) -> None:
 
 
 def test_versions_come_from_lock_and_intent(tmp_path: pathlib.Path) -> None:
-    locked = lock.Lock(sets=(chosen("debian-12", "runc=1.1", "libc6=2.36"), chosen("own-12", "salt-minion=3008.3")))
+    locked = lock.Lock(sets=(chosen("debian-12", "runc=1.1", "libc6=2.36"),))
     images = [manifest.ImageSpec("pause", "3.6", ""), manifest.ImageSpec("etcd", "3.4", "")]
-    versions = salt.versions(RELEASE, locked, images, {"redhat": [], "debian": ["own-12", "debian-12"]})
+    built = {"debian": chosen("own-12", "salt-minion=3008.3").packages}
+    families = {"redhat": [], "debian": ["own-12", "debian-12"]}
+    versions = salt.versions(RELEASE, locked, images, families, built=built)
     entries = collected(tmp_path, checkout(tmp_path, {}), versions)
     assert json.loads(content(tmp_path, entries[salt.VERSIONS])) == {
         "metalk8s": {"version": "2.5.1-dev"},
