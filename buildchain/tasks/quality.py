@@ -13,10 +13,18 @@ _TYPED = ("buildchain", "static-container-registry/static_container_registry", "
 _SALT_TYPED = ("--explicit-package-bases", "salt/_modules", "salt/_states", "salt/_pillar")
 _SUITES = {
     "unit": ("the unit tests: no root, no network", ["-n", "auto", "--dist", "loadfile", "tests/unit"]),
-    # They wait more than they work: two at a time, on any machine, and each file in one place.
     "integration": (
         "the tests with real tools",
-        ["-n", "2", "--dist", "loadfile", "tests/integration", "static-container-registry/tests"],
+        # They wait more than they work: two at a time, on any machine, each file in one place, the longest first.
+        [
+            "-n",
+            "2",
+            "--dist",
+            "loadfile",
+            "--no-loadscope-reorder",
+            "tests/integration",
+            "static-container-registry/tests",
+        ],
     ),
     "end_to_end": ("the tests that build, read and install from whole media", ["tests/end_to_end"]),
 }
