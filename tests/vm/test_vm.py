@@ -172,5 +172,4 @@ def _pull_all(host: guest.Guest, name: str) -> None:
     for image in images:
         repository, tag, _ = image.split("/")
         reference = f"{REGISTRY}/{name}/{repository}:{tag}"
-        done = host.run("ctr", "-n", "pulled", "images", "pull", "--hosts-dir=/etc/containerd/certs.d", reference)
-        assert "done" in done
+        host.run("ctr", "-n", "pulled", "images", "pull", "--hosts-dir=/etc/containerd/certs.d", reference)
