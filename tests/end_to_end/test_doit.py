@@ -42,7 +42,8 @@ def test_list(built: conftest.Checkout) -> None:
     listed = built.doit("list", **_DEAD)
     assert _names(listed) >= _TASKS
     assert all(re.fullmatch(r"\S+ +\S.*", line) for line in listed.splitlines())
-    assert not any(name.startswith("_") or ":" in name for name in _names(listed))
+    # `test:vm` is no part of `test`, which would run it, so it stands for itself.
+    assert not any(name.startswith("_") or ":" in name for name in _names(listed) - {"test:vm"})
 
 
 def test_list_all_private(built: conftest.Checkout) -> None:
