@@ -68,6 +68,8 @@ try:
 except urllib.error.HTTPError as error:
     print(error.code)
 """
+PYTHON = "python3.11"
+"""What Salt runs on: no other comes with it."""
 SHOWN = "import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], 4507)))"
 UNREACHABLE = "deb http://deb.example.invalid/debian bookworm main\n"
 """What an installed Debian has in its sources.list, from here."""
@@ -255,7 +257,7 @@ def _get(host: machine.Machine, url: str, authority: str) -> subprocess.Complete
         "import ssl, sys, urllib.request; "
         "urllib.request.urlopen(sys.argv[1], context=ssl.create_default_context(cafile=sys.argv[2] or None)).read()"
     )
-    return host.attempt("python3", "-c", program, url, authority)
+    return host.attempt(PYTHON, "-c", program, url, authority)
 
 
 def test_apt_trusts_that_server_and_no_other(node: Runs) -> None:
@@ -379,7 +381,7 @@ def _salt(host: machine.Machine, *argv: str) -> typing.Any:
 def _api(host: machine.Machine, path: str, body: object, token: str = "") -> typing.Any:
     """What the API answers, or its status if that is an error."""
     url = f"https://{host.ip}:4507{path}"
-    return json.loads(host.run("python3", "-c", CALL, url, SALT_CA, json.dumps(body), token))
+    return json.loads(host.run(PYTHON, "-c", CALL, url, SALT_CA, json.dumps(body), token))
 
 
 def test_a_certificate_that_ends_soon_is_renewed_by_the_timers_service(node: Runs) -> None:
@@ -398,7 +400,7 @@ def test_a_certificate_that_ends_soon_is_renewed_by_the_timers_service(node: Run
     asked = node.host.run("salt-call", "--local", "--out=txt", "x509.expires", path, "days=300")
     assert asked == "local: False\n"
     # Who shows it was started again.
-    shown = node.host.run("python3", "-c", SHOWN, node.host.ip)
+    shown = node.host.run(PYTHON, "-c", SHOWN, node.host.ip)
     assert shown.split() == renewed.split()
 
 
