@@ -26,7 +26,10 @@ _SUITES = {
             "static-container-registry/tests",
         ],
     ),
-    "end_to_end": ("the tests that build, read and install from whole media", ["tests/end_to_end"]),
+    "end_to_end": (
+        "the tests that build, read and install from whole media",
+        ["-n", "2", "--dist", "loadgroup", "tests/end_to_end"],
+    ),
 }
 """What each suite is, and what pytest is told."""
 

@@ -21,6 +21,13 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 ORDINARY_USER = 65534
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two groups that are tested side by side: what shares a build of the default distribution, and the rest."""
+    for item in items:
+        group = "default" if "first" in getattr(item, "fixturenames", ()) else "rest"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @dataclasses.dataclass(frozen=True)
 class Checkout:
     """A clone, and how its owner works in it."""
