@@ -242,14 +242,14 @@ def test_wildcards_choose_the_steps_of_packages(site: Site) -> None:
         ("docker", "BUILDER=docker: no engine answers `docker --host unix:///nonexistent version`"),
     ],
 )
-def test_a_machine_without_a_room_is_told_before_anything_is_pulled(
-    site: Site, tmp_path: pathlib.Path, builder: str, line: str
-) -> None:
-    (tmp_path / "unshare").write_text("#!/bin/sh\nexit 1\n")
-    for each in (tmp_path, *tmp_path.parents[:2], tmp_path / "unshare"):
+def test_a_machine_without_a_room_is_told_before_anything_is_pulled(site: Site, builder: str, line: str) -> None:
+    programs = site.first.root.parent / f"programs-{builder}"
+    programs.mkdir()
+    (programs / "unshare").write_text("#!/bin/sh\nexit 1\n")
+    for each in (programs, programs / "unshare"):
         each.chmod(0o755)
     variables = {"BUILDER": builder, "DOCKER_HOST": "unix:///nonexistent", "BUILD_ROOT": f"_build/{builder}"}
-    path = f"{tmp_path}:{site.first.environment['PATH']}"
+    path = f"{programs}:{site.first.environment['PATH']}"
     done = site.first.run("./doit.sh", PATH=path, **variables)
     assert done.returncode == 1
     assert line in done.stdout.splitlines()
