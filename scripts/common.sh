@@ -44,6 +44,25 @@ value_of() {
     if [ $# -lt 2 ] || [ -z "$2" ]; then misuse "$1 needs a value"; fi
 }
 
+# common_option OPTION VALUE...: an option that every script has, or none; WORDS is how many of the words it was.
+# shellcheck disable=SC2034 # who calls it shifts by that
+common_option() {
+    WORDS=1
+    case $1 in
+        -l | --log-file)
+            value_of "$@"
+            LOG_FILE=$2
+            WORDS=2
+            ;;
+        -v | --verbose) VERBOSE=yes ;;
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        *) misuse "unknown argument $1" ;;
+    esac
+}
+
 log() {
     printf '%(%Y-%m-%dT%H:%M:%S%z)T %s\n' -1 "$*" >>"$LOG_FILE"
 }

@@ -55,18 +55,11 @@ while [ $# -gt 0 ]; do
             KEY=$2
             shift
             ;;
-        -l | --log-file)
-            value_of "$@"
-            LOG_FILE=$2
-            shift
-            ;;
         -d | --dry-run) IS_DRY=yes ;;
-        -v | --verbose) VERBOSE=yes ;;
-        -h | --help)
-            usage
-            exit 0
+        *)
+            common_option "$@"
+            shift $((WORDS - 1))
             ;;
-        *) misuse "unknown argument $1" ;;
     esac
     shift
 done

@@ -29,17 +29,10 @@ END
 
 while [ $# -gt 0 ]; do
     case $1 in
-        -l | --log-file)
-            value_of "$@"
-            LOG_FILE=$2
-            shift
+        *)
+            common_option "$@"
+            shift $((WORDS - 1))
             ;;
-        -v | --verbose) VERBOSE=yes ;;
-        -h | --help)
-            usage
-            exit 0
-            ;;
-        *) misuse "unknown argument $1" ;;
     esac
     shift
 done

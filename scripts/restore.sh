@@ -48,17 +48,10 @@ while [ $# -gt 0 ]; do
             KEY=$2
             shift
             ;;
-        -l | --log-file)
-            value_of "$@"
-            LOG_FILE=$2
-            shift
+        *)
+            common_option "$@"
+            shift $((WORDS - 1))
             ;;
-        -v | --verbose) VERBOSE=yes ;;
-        -h | --help)
-            usage
-            exit 0
-            ;;
-        *) misuse "unknown argument $1" ;;
     esac
     shift
 done

@@ -115,25 +115,14 @@ parse() {
             -s | --solution) option=solution ;;
             -N | --namespace) option=namespace ;;
             -d | --description) option=description ;;
-            -l | --log-file) option='log-file' ;;
-            -v | --verbose)
-                VERBOSE=yes
-                shift
+            *)
+                common_option "$@"
+                shift "$WORDS"
                 continue
                 ;;
-            -h | --help)
-                usage
-                exit 0
-                ;;
-            *) misuse "unknown argument $1" ;;
         esac
         case $option in
             insecure) take insecure yes ;;
-            log-file)
-                value_of "$@"
-                LOG_FILE=$2
-                shift
-                ;;
             *)
                 value_of "$@"
                 take "$option" "$2"
