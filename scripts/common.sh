@@ -334,7 +334,7 @@ on_master() {
 check_minion() {
     local minion
     minion=$(ask metalk8s_bootstrap.minion) || fail "$minion"
-    ping_minion "$minion"
+    await_minion "$minion"
     on_master salt --no-color "$minion" mine.update
 }
 
@@ -343,14 +343,16 @@ fingerprint() {
     sed '/^-----/d' -- "$1" | base64 --decode | sha256sum | cut -c-64
 }
 
-# ping_minion MINION: wait until it answers: it or the master may just have been started.
-ping_minion() {
-    local tries=30
-    until on_master salt --timeout=2 --no-color "$1" test.ping; do
-        tries=$((tries - 1))
-        [ "$tries" -gt 0 ] || fail "The minion $1 does not answer its master." \
+# await_minion MINION: until it answers, and nothing is about to start it anew. It or its master may just have been
+# started; and its highstate ends with a restart of it that Salt does not wait for: a job that comes meanwhile is lost.
+await_minion() {
+    local answer='' tries=30
+    until [ "$answer" = "$1: Job=" ]; do
+        [ "$tries" -gt 0 ] || fail "The minion $1 does not answer its master." "$answer" \
             "Logs: journalctl --unit metalk8s-salt-master here, journalctl --unit salt-minion there."
-        sleep 1
+        tries=$((tries - 1))
+        answer=$(on_master salt --timeout=2 --no-color --out=txt "$1" \
+            cmd.run 'systemctl show --property=Job salt-minion.service' 2>&1) || sleep 1
     done
 }
 

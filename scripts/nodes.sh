@@ -118,8 +118,8 @@ accept_key() {
     on_master salt-key --no-color --yes --accept "$NAME"
 }
 
-wait_for_minion() {
-    ping_minion "$NAME"
+synchronize_minion() {
+    await_minion "$NAME"
     on_master salt --no-color "$NAME" saltutil.sync_all
     on_master salt --no-color "$NAME" mine.update
 }
@@ -155,8 +155,9 @@ case $COMMAND in
     accept)
         check_name
         step 'Accept the key of its minion' accept_key
-        step 'Wait for its minion' wait_for_minion
+        step 'Synchronize its minion' synchronize_minion
         step 'Apply the highstate there' apply_highstate
+        step 'Wait for its minion' await_minion "$NAME"
         ;;
     remove)
         check_name
