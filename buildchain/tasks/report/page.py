@@ -18,8 +18,6 @@ _FEWEST_LETTERS = 4
 _BOLD = 0.88
 """Titles are bold, and so wider."""
 _LABEL_HEIGHT = 14
-_NAMES = 240
-"""Where the bars of the waterfall begin."""
 _ROW = 22
 _MOST_LICENCES = 6
 """How many are shown; some packages name forty."""
@@ -99,22 +97,22 @@ def _fitting(text: str, width: float) -> str:
 def _waterfall(tasks: Sequence[Mapping[str, typing.Any]]) -> dict[str, typing.Any]:
     rows = [task for task in tasks if task["result"] != "up-to-date"]
     end = max((task["started"] + task["seconds"] for task in rows), default=0) or 1
-    scale = (WIDTH - _NAMES - 70) / end
+    names = _LETTER * max((len(task["name"]) for task in rows), default=0)
+    scale = (WIDTH - names - 70) / end
     step = next((tick for tick in _TICKS if end / tick <= 8), _TICKS[-1])
     ticks = [index * step for index in range(int(end / step) + 1)]
     return {
         "rows": [
             {
                 "name": task["name"],
-                "x": _NAMES + task["started"] * scale,
+                "x": names + task["started"] * scale,
                 "width": max(task["seconds"] * scale, 1.5),
                 "text": seconds_text(task["seconds"]),
                 "has_failed": task["result"] == "fail",
             }
             for task in rows
         ],
-        "ticks": [{"x": _NAMES + tick * scale, "text": seconds_text(tick) if tick else "0"} for tick in ticks],
-        "names": _NAMES,
+        "ticks": [{"x": names + tick * scale, "text": seconds_text(tick) if tick else "0"} for tick in ticks],
         "row": _ROW,
         "height": len(rows) * _ROW,
         "left_out": len(tasks) - len(rows),
