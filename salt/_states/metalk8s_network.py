@@ -7,12 +7,12 @@ __salt__: dict[str, Callable[..., typing.Any]]
 __opts__: dict[str, typing.Any]
 
 
-def listening(name: str, timeout: int = 60) -> dict[str, typing.Any]:
+def listening(name: str, timeout: int = 300) -> dict[str, typing.Any]:
     """Something accepts connections; systemd takes a container for started before what is in it is ready.
 
     Arguments:
         name:    address and port, as in 10.200.1.1:8080.
-        timeout: how long it may take, in seconds.
+        timeout: how long it may take, in seconds. On an emulated processor the Salt master takes more than one minute.
     """
     is_test = __opts__["test"]
     address, _, port = name.rpartition(":")
