@@ -4,7 +4,6 @@ Read strictly, in order and in constant memory, with limits that no package of D
 """
 
 import contextlib
-import dataclasses
 import gzip
 import io
 import lzma
@@ -47,8 +46,7 @@ def explained(locked: lock.Package, what: str = "cannot be unpacked") -> Iterato
         raise errors.BuildchainError(f"package {locked.key}", f"{what}: {why}", hint) from error
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Member:
+class Member(typing.NamedTuple):
     """Where a member of the ar archive is; `mtime` is in seconds since 1970."""
 
     name: str

@@ -6,9 +6,11 @@ in memory whole; its writer has changed bytes between releases. Neither may happ
 
 import dataclasses
 import enum
+import functools
 import io
 import re
 import typing
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 BLOCK = 512
@@ -116,13 +118,17 @@ def _exactly(stream: typing.BinaryIO, size: int) -> bytes:
 
 
 def _check_sum(block: bytes) -> None:
-    expected = sum(block) - sum(block[148:156]) + 8 * ord(" ")
-    if _number(block[148:156]) != expected:
+    # The low half of an Adler-32 is one more than the sum of the bytes until that reaches 65521; 256 never do.
+    # It takes a tenth of the time of `sum`.
+    blanked = block[:148] + b" " * 8 + block[156:]
+    halves = zlib.adler32(blanked[:256]), zlib.adler32(blanked[256:])
+    if _number(block[148:156]) != sum(half & 0xFFFF for half in halves) - 2:
         raise TarError("a header's checksum is wrong")
 
 
+@functools.lru_cache(maxsize=1024)
 def _number(field: bytes) -> int:
-    """An octal number, or GNU's binary one for what octal cannot hold."""
+    """An octal number, or GNU's binary one for what octal cannot hold; most say what the header before said."""
     if plain := _PLAIN_NUMBER.fullmatch(field):
         return int(plain[1], 8)
     if field[0] & 0x80:

@@ -76,7 +76,8 @@ def pool_path(package: lock.Package) -> str:
 
 
 def _control(package: lock.Package, source: store.Store) -> str:
-    with source.open(package.content.digest) as stream, debfile.explained(package, "its control file cannot be read"):
+    stream = source.open(package.content.digest, is_buffered=False)
+    with stream, debfile.explained(package, "its control file cannot be read"):
         return debfile.control(stream).decode()
 
 

@@ -38,15 +38,18 @@ class Store:
         path = self._name(content.digest)
         return _disk.is_file(path, content.size) and os.access(path, os.R_OK)
 
-    def open(self, content: digest.Digest) -> typing.BinaryIO:
+    def open(self, content: digest.Digest, *, is_buffered: bool = True) -> typing.BinaryIO:
         """Open an entry for reading.
+
+        Arguments:
+            is_buffered: for many small reads; a few large ones are faster without.
 
         Raises:
             BuildchainError: the entry is not there or cannot be read.
         """
         path = self._name(content)
         try:
-            return open(path, "rb")  # noqa: PTH123 - asked for each package; the caller closes it
+            return open(path, "rb", -1 if is_buffered else 0)  # noqa: PTH123 - asked for each package; caller closes
         except OSError as error:
             raise errors.BuildchainError(path, error.strerror or str(error), _HINT_MISSING) from error
 

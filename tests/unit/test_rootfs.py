@@ -278,6 +278,20 @@ def test_large_numbers_are_carried() -> None:
     assert next(tar.read(io.BytesIO(tar.encode(header) + bytes(1024))))[0] == header
 
 
+def test_a_checksum_is_the_sum_of_all_bytes() -> None:
+    block = bytearray(tar.encode(tar.Header("a", tar.Kind.FILE, 0o644, 0, 0, 0)))
+    block[257:] = b"\xff" * 255  # neither read nor refused, as long as "ustar" is not there
+    block[148:156] = b" " * 8
+    total = sum(block)
+    assert total > 1 << 16
+    block[148:156] = b"%06o\0 " % total
+    assert [header.path for header, _ in tar.read(io.BytesIO(block + bytes(1024)))] == ["a"]
+    for place in (256, 500):
+        wrong = block[:place] + bytes([block[place] ^ 1]) + block[place + 1 :]
+        with pytest.raises(tar.TarError, match="checksum"):
+            list(tar.read(io.BytesIO(wrong + bytes(1024))))
+
+
 def test_exclusions_leave_no_empty_directory_and_spare_what_they_keep(reader: Reader) -> None:
     rules = [
         exclusions.Exclusion("/usr/share/doc", "a reason here", ("/usr/share/doc/*/copyright",)),
