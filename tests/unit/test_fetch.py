@@ -749,16 +749,46 @@ def test_nobody_waits_for_a_turn_when_the_pull_ends() -> None:
         pass
 
 
+class EnoughError(Exception):
+    """What was waited for has come."""
+
+
+@dataclasses.dataclass
+class Impatient(Journal):
+    """Ends the pull as soon as some names are done."""
+
+    wanted: frozenset[str] = frozenset()
+    has_waited: threading.Event = dataclasses.field(default_factory=threading.Event)
+
+    def on_retry(self, name: str, why: str) -> None:
+        super().on_retry(name, why)
+        self.has_waited.set()
+
+    def on_done(self, request: fetch.Request) -> None:
+        super().on_done(request)
+        if self.wanted <= set(self.names):
+            raise EnoughError
+
+
 def test_files_of_another_host_do_not_wait(shelf: store.Store) -> None:
+    journal = Impatient(wanted=frozenset({"o0", "o1", "o2"}))
+
+    def once_the_busy_host_is_known(answer: mirror.Answer) -> None:
+        journal.has_waited.wait(60)
+        answer.honest_head()
+        answer.body(0, len(answer.content))
+
     with mirror.Mirror() as busy, mirror.Mirror() as other:
-        first = busy.add("first", b"x" * 2000, mirror.status(429, "1"))
-        requests = [first, *(busy.add(f"{number}", b"x" * (1000 + number)) for number in range(3))]
-        requests += [other.add(f"o{number}", b"y" * (10 + number)) for number in range(3)]
-        options = dataclasses.replace(OPTIONS, jobs=2, longest_wait_s=1)
-        journal = Journal()
-        fetch.pull(requests, shelf, options, journal)
-        assert len(journal.names) == 7
-        assert journal.names[-1] in {"first", "0", "1", "2"}
+        requests = [
+            busy.add("first", b"x" * 2000, mirror.status(429, "60")),
+            other.add("o0", b"y" * 1900, once_the_busy_host_is_known),
+            *(busy.add(f"{number}", b"x" * (1000 + number)) for number in range(3)),
+            *(other.add(f"o{number}", b"y" * (10 + number)) for number in (1, 2)),
+        ]
+        options = dataclasses.replace(OPTIONS, jobs=2, longest_wait_s=60)
+        with pytest.raises(EnoughError):
+            fetch.pull(requests, shelf, options, journal)
+    assert sorted(journal.names) == ["o0", "o1", "o2"]
 
 
 def test_what_a_pull_says_at_its_end() -> None:

@@ -304,12 +304,17 @@ def test_any_shape_is_read_or_refused(row: dict[str, object]) -> None:
 # Lies on the way.
 
 
+STALL = mirror.stall(5_000)
+SILENT = {STALL, mirror.silence}
+"""Only where nothing comes the wait is short: an answer may be slow on a busy machine."""
+
+
 @pytest.mark.parametrize(
     ("lie", "count"),
     [
         (mirror.cut(7_000), 2),
         (mirror.unsaid_end(100), 2),
-        (mirror.stall(5_000), 2),
+        (STALL, 2),
         (mirror.silence, 2),
         (mirror.status(500), 2),
         (mirror.status(429, "0"), 2),
@@ -322,7 +327,7 @@ def test_a_fault_is_mended(bench: Bench, lie: mirror.Lie, count: int) -> None:
     locked = bench.resolve()
     bench.server.lie(BLOB, lie)
     bench.server._files[BLOB] = IMAGE.blobs[1]
-    bench.pull(locked, read_timeout_s=1)
+    bench.pull(locked, read_timeout_s=0.3 if lie in SILENT else 30)
     assert len(_asked(bench, BLOB)) == count
     assert bench.files_of(locked) == images.files_of(IMAGE)
 
@@ -395,7 +400,7 @@ def test_a_layer_that_claims_ten_bytes_and_does_not_end(bench: Bench) -> None:
 def test_a_lie_about_a_manifest(bench: Bench, lie: mirror.Lie, reason: str) -> None:
     bench.server.lie(MANIFEST, *[lie] * 10)
     with pytest.raises(errors.BuildchainError, match=reason):
-        dataclasses.replace(bench, read_timeout_s=1).resolve()
+        dataclasses.replace(bench, read_timeout_s=0.15 if lie in SILENT else 30).resolve()
     assert not list(bench.held.root.glob("sha256/??/*"))
 
 
