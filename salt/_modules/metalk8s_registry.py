@@ -22,9 +22,20 @@ _PLACEHOLDER = re.compile(r"\{\{\s*(repository|registry_root)\s*\}\}")
 # Quoting as ngx_conf_file.c reads it.
 _TOKEN = re.compile(
     r"""\s+ | \#[^\n]* | (?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*') | (?P<mark>[;{}])"""
-    r""" | (?P<word>(?:[^\s;{}"'\#\\$]|\\.|\$(?:\{[^}\s]*\})?)(?:[^\s;{}\\$]|\\.|\$(?:\{[^}\s]*\})?)*)""",
+    # A brace after a dollar opens no block, whether or not it is closed.
+    r""" | (?P<word>(?:[^\s;{}"'\#\\$]|\\.|\$\{\w+\}|\$(?!\{))(?:[^\s;{}\\$]|\\.|\$\{\w+\}|\$(?!\{))*)""",
     re.VERBOSE | re.DOTALL,
 )
+_ESCAPED = re.compile(r"""\\(["'\\trn])""")
+_CONTROL = {"t": "\t", "r": "\r", "n": "\n"}
+# A piece of a pattern of PCRE, if it is one where each parenthesis begins or ends a group.
+_PIECE = re.compile(
+    r"""\\Q(?:(?!\\E).)*(?:\\E|\Z) | \\[^A-Za-z0-9()\[\]] | \\[AbBdDEsSwWzZ] | \[\^?[^\[\]()\\]+\]"""
+    r""" | (?P<open>\((?:\?:|\?P?<(?P<name>\w+)>|(?![?*]))) | [^\\(\[\]]""",
+    re.VERBOSE | re.DOTALL,
+)
+# Neither nothing nor a dot nor a slash.
+_PLAIN = re.compile(r"\[(?:[A-Za-z0-9]-[A-Za-z0-9]|[A-Za-z0-9_])+-?\](?:\+|\{[1-9]\d*\})?")
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 _GROUP = re.compile(r"\(\?P?[<'](\w+)[>']")
 _OWN_VARIABLE = re.compile(r"\$static_registry_\w+")
@@ -97,13 +108,17 @@ def _parse(text: str) -> list[Directive]:
             blocks = _close(blocks, words, match["mark"], began)
             words = []
         elif match["quoted"]:
-            # nginx takes a backslash off before a quote or itself, and leaves it before all else.
-            words.append(re.sub(r"""\\(["'\\])""", r"\1", match["quoted"][1:-1]))
+            words.append(_unescape(match["quoted"][1:-1]))
         elif match["word"]:
-            words.append(match["word"])
+            words.append(_unescape(match["word"]))
     if len(blocks) != 1 or words:
         raise _SyntaxError(line, "it ends within a directive")
     return top
+
+
+def _unescape(word: str) -> str:
+    """A word as nginx keeps it, with or without quotes; a backslash before all else stays."""
+    return _ESCAPED.sub(lambda match: _CONTROL.get(match[1], match[1]), word)
 
 
 def _close(blocks: list[list[Directive]], words: list[str], mark: str, line: int) -> list[list[Directive]]:
@@ -127,18 +142,30 @@ def _walk(
             yield from _walk(each.block, (*within, each))
 
 
+class _Own(typing.NamedTuple):
+    """What is the Solution's own, and what its directives do to each other."""
+
+    prefixes: tuple[str, str]
+    """Of paths: those that clients ask for, and internal ones."""
+    root: str
+    taken: set[str]
+    """Variables that are given a value of another origin than the path of the request."""
+    made: set[str]
+    """First parts of the internal paths that are parts of a file's name, dots and all."""
+
+
 def _problems(top: list[Directive], repository: str, root: str) -> Iterator[tuple[int, str, str]]:
-    prefixes = f"/v2/{repository}/", f"/.static-registry:{repository}/:"
     found = list(_walk(top))
+    prefixes = f"/v2/{repository}/", f"/.static-registry:{repository}/:"
     taken = {name for each, _ in found for name in _captured(each.words)}
+    around = [within[-1] for each, within in found if within and each.words[0] in ("alias", "root")]
+    own = _Own(prefixes, root, taken, {_first_part(each.words[-1], prefixes[1]) for each in around})
     for each, within in found:
-        for about, what in _problems_of(each.words, within, prefixes, root, taken):
+        for about, what in _problems_of(each.words, within, own):
             yield each.line, about, what
 
 
-def _problems_of(
-    words: list[str], within: tuple[Directive, ...], prefixes: tuple[str, str], root: str, taken: set[str]
-) -> Iterator[Problem]:
+def _problems_of(words: list[str], within: tuple[Directive, ...], own: _Own) -> Iterator[Problem]:
     name = words[0]
     if name not in _DIRECTIVES:
         yield "directive", f"it has the directive `{name}`"
@@ -148,20 +175,20 @@ def _problems_of(
     for variable in _unreadable(words):
         yield "variable", f"it reads ${variable}"
     if name in ("alias", "root"):
-        for what in _problems_of_folder(words, root, taken, within):
+        for what in _problems_of_folder(words, within, own):
             yield "folder", what
     else:
-        for what in _problems_of_names(words, prefixes):
+        for what in _problems_of_names(words, own):
             yield "name", what
 
 
-def _problems_of_names(words: list[str], prefixes: tuple[str, str]) -> Iterator[str]:
+def _problems_of_names(words: list[str], own: _Own) -> Iterator[str]:
     """What may be asked for, where that leads, and what it sets."""
     text, first = " ".join(words)[:80], " ".join(words[1:2])
-    if words[0] == "location" and not _begins(words[1:], prefixes):
-        yield f"its `{text}` is not below {prefixes[0]}"
+    if words[0] == "location" and not _begins(words[1:], own.prefixes):
+        yield f"its `{text}` is not below {own.prefixes[0]}"
     elif words[0] in ("rewrite", "error_page"):
-        yield from _problems_of_target(words, prefixes[1])
+        yield from _problems_of_target(words, own)
     elif words[0] == "return" and not re.fullmatch(r"304|[245]\d\d", first):
         yield f"it sends clients elsewhere: `{text}`"
     elif words[0] == "set" and not _OWN_VARIABLE.fullmatch(first):
@@ -174,14 +201,51 @@ def _begins(arguments: list[str], prefixes: tuple[str, ...]) -> bool:
     if arguments[:1] in (["~"], ["~*"]):
         # A pattern of alternatives could match anything.
         path, count = re.subn(r"^(?:\(\?s\))?\^(?:\\Q)?", "", path)
-        if not count or "|" in re.sub(r"\([^()]*(?:\([^()]*\)[^()]*)*\)", "", path):
+        if not count or "" not in _groups(arguments[-1]):
             return False
         path = path.replace("\\.", ".").replace("\\-", "-")
+        # Nor may the end of the prefix be left out.
+        prefixes = tuple(prefix for prefix in prefixes if not re.match(r"(?:\\[QE])*[?*{]", path[len(prefix) :]))
     return any(path.startswith(prefix) for prefix in prefixes)
 
 
+def _groups(pattern: str) -> dict[str, str]:
+    """What stands in each group of a pattern, by number and by name; the pattern itself, by "", without alternatives.
+
+    Nothing of a pattern that is not understood.
+    """
+    pattern = pattern.removeprefix("(?s)")
+    found = {"": pattern}
+    opened: list[tuple[tuple[str, ...], int]] = []
+    offset = number = 0
+    while offset < len(pattern):
+        match = _PIECE.match(pattern, offset)
+        if match is None or (match[0] == ")" and not opened):
+            return {}
+        offset = match.end()
+        if match["open"]:
+            is_group = match["open"] != "(?:"
+            number += is_group
+            opened.append(((str(number), match["name"] or str(number)) if is_group else (), offset))
+        elif match[0] == ")":
+            names, start = opened.pop()
+            found.update(dict.fromkeys(names, pattern[start : match.start()]))
+        elif match[0] == "|" and not opened:
+            found.pop("", None)
+    return found if not opened else {}
+
+
+def _is_plain(group: str | None) -> bool:
+    return group is not None and _PLAIN.fullmatch(group) is not None
+
+
+def _first_part(pattern: str, own: str) -> str:
+    """Of the internal paths that a location holds; nothing if it may hold all of them."""
+    match = re.match(rf"(?:\(\?s\))?\^\\Q{re.escape(own)}\\E\(\?:GET\|HEAD\)/([a-z-]+)/", pattern)
+    return match[1] if match else ""
+
+
 def _captured(words: list[str]) -> Iterator[str]:
-    """Variables that are given a value of another origin than the path of the request."""
     if words[0] == "set":
         yield from _VARIABLE.findall(" ".join(words[1:2]))
     if words[0] in ("if", "rewrite"):
@@ -196,24 +260,51 @@ def _unreadable(words: list[str]) -> Iterator[str]:
             yield name
 
 
-def _problems_of_folder(words: list[str], root: str, taken: set[str], within: tuple[Directive, ...]) -> Iterator[str]:
+def _problems_of_folder(words: list[str], within: tuple[Directive, ...], own: _Own) -> Iterator[str]:
     folder = " ".join(words[1:])
-    if not folder.startswith(f"{root}/") and folder != root:
-        yield f"it serves {folder[:80]}, which is not below {root}"
-    if ".." in folder:
+    if not folder.startswith(f"{own.root}/") and folder != own.root:
+        yield f"it serves {folder[:80]}, which is not below {own.root}"
+    if _leads_upwards(folder):
         yield f"it serves {folder[:80]}, which leads upwards"
-    around = within[-1] if within else Directive(0, ["location"], [])
-    has_patterns = any(each.words[0] in ("if", "rewrite") for each, _ in _walk(around.block))
     for name in _VARIABLE.findall(folder):
-        is_of_path = not has_patterns if name.isdigit() else name.startswith("static_") and name not in taken
-        if around.words[:2] not in (["location", "~"], ["location", "~*"]) or not is_of_path:
+        if not _is_of_path(name, folder, within, own):
             yield f"it serves {folder[:80]}, where ${name} may be anything"
 
 
-def _problems_of_target(words: list[str], own: str) -> Iterator[str]:
+def _leads_upwards(path: str) -> bool:
+    """Whether it does by itself, or where a variable in it is nothing."""
+    return ".." in path or ".." in re.sub(r"\$\{?\w+\}?", "", path)
+
+
+def _is_of_path(name: str, folder: str, within: tuple[Directive, ...], own: _Own) -> bool:
+    """Whether a variable in a folder is a part of the request's path that cannot lead upwards."""
+    around = within[-1] if within else Directive(0, ["location"], [])
+    if around.words[:2] not in (["location", "~"], ["location", "~*"]) or len(around.words) != 3:
+        return False
+    has_patterns = any(each.words[0] in ("if", "rewrite") for each, _ in _walk(around.block))
+    if has_patterns if name.isdigit() else not name.startswith("static_") or name in own.taken:
+        return False
+    groups = _groups(around.words[2])
+    if name not in groups or _is_plain(groups[name]):
+        return name in groups
+    # An internal path is of this file's own making; _problems_of_target sees that it does not lead upwards.
+    is_whole = re.search(rf"/\$(?:{name}|\{{{name}\}})(?:/|$)", folder) is not None
+    is_internal = any(each.words == ["internal"] for each in around.block)
+    return _first_part(around.words[2], own.prefixes[1]) != "" and is_whole and is_internal
+
+
+def _problems_of_target(words: list[str], own: _Own) -> Iterator[str]:
     """An internal redirect stays in the Solution's own names; what leads into them is the path of the request."""
+    internal = own.prefixes[1]
     target = words[2] if words[0] == "rewrite" and len(words) == 4 else words[-1]
     is_last = words[0] != "rewrite" or words[3:] == ["last"]
     variables = set(_VARIABLE.findall(target)) - {"request_method"}
-    if not target.startswith(own) or ".." in target or not is_last or not all(name.isdigit() for name in variables):
+    is_own = target.startswith(internal) and not _leads_upwards(target)
+    if not is_own or not is_last or not all(name.isdigit() for name in variables):
         yield f"it leads to {target[:80]}"
+    groups = _groups(words[1]) if words[0] == "rewrite" else {}
+    first = re.match(r"(?:\$request_method|GET|HEAD)/([a-z-]+)/", target.removeprefix(internal))
+    if first is None or first[1] in own.made:
+        for name in sorted(variables):
+            if not _is_plain(groups.get(name)):
+                yield f"it leads to {target[:80]}, where ${name} may be anything"

@@ -168,6 +168,32 @@ ESCAPES = {
     'location "/v2/metalk8s-2.5.1/" { return 404; }': "is not below /v2/my-app-1.0.0/",
     'location ~ "^/v2/my-app-1.0.0/x|/v2" { return 404; }': "is not below /v2/my-app-1.0.0/",
     'location ~ "/v2/my-app-1.0.0/x" { return 404; }': "is not below /v2/my-app-1.0.0/",
+    # Of these parentheses none begins or ends a group.
+    r'location ~ "^/v2/my-app-1.0.0/\\(|/v2/|\\)" { return 404; }': "is not below /v2/my-app-1.0.0/",
+    r"location ~ ^/v2/my-app-1.0.0/\\(|/v2/|\\) { return 404; }": "is not below /v2/my-app-1.0.0/",
+    'location ~ "^/v2/my-app-1.0.0/[(]|/v2/|[)]" { return 404; }': "is not below /v2/my-app-1.0.0/",
+    r'location ~ "^\Q/v2/my-app-1.0.0/(\E|/v2/|\Q)" { return 404; }': "is not below /v2/my-app-1.0.0/",
+    'location ~ "^/v2/my-app-1.0.0/(?#()|/v2/|(?#))" { return 404; }': "is not below /v2/my-app-1.0.0/",
+    'location ~ "^/v2/my-app-1.0.0/?" { return 404; }': "is not below /v2/my-app-1.0.0/",
+    r'location ~ "^\Q/v2/my-app-1.0.0/\E?" { return 404; }': "is not below /v2/my-app-1.0.0/",
+    'location "/v2/my-app-1.0.0/x/" { types { a/b ${c;} add_header a b; } }': "is no word of it",
+    # A client may ask for /v2/my-app-1.0.0/x../y../etc.
+    'location ~ "^/v2/my-app-1.0.0/x(.*)/y(.*)/(.*)" { alias "{{ registry_root }}/$1/$2/$3"; }': "where $1 may be",
+    'location ~ "^/v2/my-app-1.0.0/([a-z]*)" { alias "{{ registry_root }}/.$1./"; }': "leads upwards",
+    'location ~ "^/v2/my-app-1.0.0/([--9]+)" { alias "{{ registry_root }}/$1"; }': "where $1 may be anything",
+    'location ~ "^/v2/my-app-1.0.0/(?<static_registry_a>.*)x" { alias "{{ registry_root }}/$static_registry_a"; }': (
+        "where $static_registry_a may be anything"
+    ),
+    'location ~ "^/v2/my-app-1.0.0/x" { alias "{{ registry_root }}/$static_registry_hex"; }': (
+        "where $static_registry_hex may be anything"
+    ),
+    'location "/v2/my-app-1.0.0/x" { rewrite x(.*)/y(.*) /.static-registry:my-app-1.0.0/:GET/blob/$1/$2 last; }': (
+        "/:GET/blob/$1/$2, where $1 may be anything"
+    ),
+    'location "/v2/my-app-1.0.0/x" { rewrite x(.*) /.static-registry:my-app-1.0.0/:$1 last; }': (
+        "/:$1, where $1 may be anything"
+    ),
+    'location "/v2/my-app-1.0.0/x" { rewrite x(.*) /.static-registry:my-app-1.0.0/:GET/.$1. last; }': "it leads to",
     "listen 80;": "it has the directive `listen`",
     "return 404;": "it has `return 404` outside of its locations",
     "include /etc/passwd;": "it has the directive `include`",
