@@ -297,13 +297,17 @@ ask() {
     return "$code"
 }
 
-# check_configuration [FILE]: all that is wrong with bootstrap.yaml, or FILE, and the archives it names.
-check_configuration() {
+# configure_own_salt [FILE]: for this node's minion, whose name is in bootstrap.yaml, or FILE, too.
+configure_own_salt() {
     local minion
-    # The name of the node is in the file that is to be judged.
     configure_salt unknown "$@"
     minion=$(ask metalk8s_bootstrap.minion) || fail "$minion"
     configure_salt "$minion" "$@"
+}
+
+# check_configuration [FILE]: all that is wrong with bootstrap.yaml, or FILE, and the archives it names.
+check_configuration() {
+    configure_own_salt "$@"
     ask metalk8s_bootstrap.check "$BASE_DIR"
 }
 
@@ -312,6 +316,16 @@ apply() {
     local code=0 log=$WORK_DIR/states
     local_salt --state-output=mixed_id "state.$1" "${@:2}" >"$log" || code=$?
     report_states "$log" "$code"
+}
+
+# unmount_left ARCHIVE...: those of them that no configuration lists any more, once nothing serves them.
+unmount_left() {
+    local place device mounts
+    mounts=$(ask metalk8s_archives.left "$@") || fail "$mounts"
+    while read -r place device; do
+        [ -n "$place" ] || continue
+        local_salt state.single mount.unmounted "$place" device="$device" persist=True </dev/null
+    done <<<"$mounts"
 }
 
 # report_states LOG CODE: what Salt said of a run of states; and only what failed, if it did.

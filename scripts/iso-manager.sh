@@ -42,12 +42,12 @@ while [ $# -gt 0 ]; do
         -a | --archive)
             value_of "$@"
             # The configuration has absolute paths.
-            ADDED+=("$(realpath --no-symlinks -- "$2")")
+            ADDED+=("$(realpath --no-symlinks --canonicalize-missing -- "$2")")
             shift
             ;;
         -r | --remove)
             value_of "$@"
-            REMOVED+=("$(realpath --no-symlinks -- "$2")")
+            REMOVED+=("$(realpath --no-symlinks --canonicalize-missing -- "$2")")
             shift
             ;;
         --key)
@@ -80,15 +80,17 @@ verify_archive() {
 
 # The configuration as it will be, in a file of its own until all of it is found good.
 change_configuration() {
-    local path removed
+    local path left
     cp -- "$BOOTSTRAP_CONFIG" "$WORK_DIR/bootstrap.yaml"
-    configure_salt unknown "$WORK_DIR/bootstrap.yaml"
+    configure_own_salt "$WORK_DIR/bootstrap.yaml"
+    # By a run that failed before it unmounted them.
+    left=$(ask metalk8s_archives.left "${REMOVED[@]}") || fail "$left"
     for path in "${ADDED[@]}"; do
         ask metalk8s_bootstrap.add_archive "$WORK_DIR/bootstrap.yaml" "$path"
     done
     for path in "${REMOVED[@]}"; do
-        removed=$(ask metalk8s_bootstrap.remove_archive "$WORK_DIR/bootstrap.yaml" "$path") || fail "$removed"
-        printf '%s\n' "$removed" >>"$WORK_DIR/unmounted"
+        [[ $left$'\n' != *" $path"$'\n'* ]] || continue
+        ask metalk8s_bootstrap.remove_archive "$WORK_DIR/bootstrap.yaml" "$path"
     done
     check_configuration "$WORK_DIR/bootstrap.yaml"
 }
@@ -100,19 +102,9 @@ keep_configuration() {
     mv -- "$BOOTSTRAP_CONFIG.new" "$BOOTSTRAP_CONFIG"
 }
 
-# Once nothing serves them any more.
-unmount_removed() {
-    local environment device
-    while read -r environment device; do
-        [ -n "$environment" ] || continue
-        local_salt state.single mount.unmounted "/srv/scality/$environment" device="$device" persist=True
-    done <"$WORK_DIR/unmounted"
-}
-
 RETRY_HINT="Mend the cause and run $PROGRAM again: what is done is not done twice."
 start iso-manager
 [ -r "$BOOTSTRAP_CONFIG" ] || fail "$BOOTSTRAP_CONFIG: cannot be read. Is this the bootstrap node? bootstrap.sh makes one."
-: >"$WORK_DIR/unmounted"
 for archive in "${ADDED[@]}"; do
     step "Verify $archive" verify_archive "$archive"
 done
@@ -123,4 +115,4 @@ if [ -n "$IS_DRY" ]; then
 fi
 keep_configuration
 step 'Serve the archives' apply sls metalk8s.archives.served
-[ ! -s "$WORK_DIR/unmounted" ] || step 'Unmount what was removed' unmount_removed
+[ ${#REMOVED[@]} -eq 0 ] || step 'Unmount what was removed' unmount_left "${REMOVED[@]}"

@@ -86,7 +86,7 @@ take() {
     esac
     if [ "$1" = archive ]; then
         # The configuration has absolute paths.
-        ARCHIVES+=("$(realpath --no-symlinks -- "$2")")
+        ARCHIVES+=("$(realpath --no-symlinks --canonicalize-missing -- "$2")")
     elif [ -n "${GIVEN[$1]-}" ]; then
         misuse "--$1 is given twice"
     fi
@@ -217,26 +217,16 @@ change_configuration() {
     printf '= Solutions: %s\n' "$answer"
 }
 
-# unmount_left: what solutions.yaml, or the file in its place, does not list any more, once nothing serves it.
-unmount_left() {
-    local place device mounts
-    mounts=$(ask metalk8s_solutions.left "${ARCHIVES[@]}") || fail "$mounts"
-    while read -r place device; do
-        [ -n "$place" ] || continue
-        local_salt state.single mount.unmounted "$place" device="$device" persist=True </dev/null
-    done <<<"$mounts"
-}
-
 serve() {
     use_configuration "$CHANGED"
     apply sls metalk8s.solutions.available || go_back
-    unmount_left
+    unmount_left "${ARCHIVES[@]}"
 }
 
 go_back() {
     printf '\n%s\n\n' "That failed. Back to what $SOLUTIONS_CONFIG says:"
     use_configuration
-    if apply sls metalk8s.solutions.available && unmount_left; then
+    if apply sls metalk8s.solutions.available && unmount_left "${ARCHIVES[@]}"; then
         fail '' "The images of before are served again, and $SOLUTIONS_CONFIG is as it was."
     fi
     fail '' "That failed, too. $SOLUTIONS_CONFIG is as it was."

@@ -8,10 +8,11 @@ import pathlib
 import re
 import struct
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from salt.exceptions import CommandExecutionError
 
+__salt__: dict[str, Callable[..., typing.Any]]
 # Not the function pillar.get: beyond templates, Salt puts asterisks in place of what that returns.
 __pillar__: Mapping[str, typing.Any]
 
@@ -117,6 +118,24 @@ def location(version: str) -> str:
         there = ", ".join(archives) or "none"
         raise CommandExecutionError(f"version {version} is not among the archives of this host; there: {there}")
     return archives[version]
+
+
+def left(*paths: str) -> str:
+    """Which of these archives, of MetalK8s or of Solutions, are mounted though no configuration lists them.
+
+    Returns:
+        of each ISO, where it is mounted and its path, on a line.
+
+    CLI Example::
+
+        salt-call --local metalk8s_archives.left /root/metalk8s.iso
+    """
+    solutions = _pillar().get("solutions", {}).get("config", {})
+    unlisted = set(paths) - {*_pillar().get("archives", []), *(solutions.get("archives") or [])}
+    # Of an ISO that cannot be read any more, only the table of mounts knows what it was.
+    table = __salt__["mount.fstab"]()
+    rows = (f"{place} {row['device']}" for place, row in sorted(table.items()) if row.get("device") in unlisted)
+    return "\n".join(rows)
 
 
 def _pillar() -> Mapping[str, typing.Any]:

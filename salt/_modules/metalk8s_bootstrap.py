@@ -60,27 +60,12 @@ def add_archive(file: str, path: str) -> None:
         _replace(file, text, [*found, path])
 
 
-def remove_archive(file: str, path: str) -> str:
-    """Name one archive less.
-
-    Returns:
-        its Salt environment and its path if it is an ISO, which is mounted then; an empty text for a folder.
+def remove_archive(file: str, path: str) -> None:
+    """Name one archive less, also if it is not there any more.
 
     CLI Example::
 
         salt-call --local metalk8s_bootstrap.remove_archive /etc/metalk8s/bootstrap.yaml /root/metalk8s.iso
-    """
-    drop_archive(file, path)
-    removed = __salt__["metalk8s_archives.info"](path)
-    return f"{removed['environment']} {path}" if removed["iso"] else ""
-
-
-def drop_archive(file: str, path: str) -> None:
-    """Name one archive less, whatever it is.
-
-    CLI Example::
-
-        salt-call --local metalk8s_bootstrap.drop_archive /etc/metalk8s/solutions.yaml /root/solution.iso
     """
     text, found = _archives(file)
     if path not in found:

@@ -287,24 +287,7 @@ def remove(file: str, *paths: str) -> None:
     """
     for path in paths:
         _refuse_active(path)
-        __salt__["metalk8s_bootstrap.drop_archive"](file, path)
-
-
-def left(*paths: str) -> str:
-    """Which of these archives are mounted though solutions.yaml does not list them.
-
-    Returns:
-        of each ISO, where it is mounted and its path, on a line.
-
-    CLI Example::
-
-        salt-call --local metalk8s_solutions.left /root/my-app-1.0.0.iso
-    """
-    unlisted = set(paths) - set(_configuration().get("archives") or [])
-    # Of an ISO that cannot be read any more, only the table of mounts knows what it was.
-    table = __salt__["mount.fstab"]()
-    rows = (f"{place} {row['device']}" for place, row in sorted(table.items()) if row.get("device") in unlisted)
-    return "\n".join(rows)
+        __salt__["metalk8s_bootstrap.remove_archive"](file, path)
 
 
 def _refuse_active(path: str) -> None:

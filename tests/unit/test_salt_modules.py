@@ -19,10 +19,15 @@ TREE = salt_tree.ROOT / "salt"
 PRODUCT = b"NAME=MetalK8s\nVERSION=2.5.1-dev\nSHORT_VERSION=2.5\n"
 
 
-def archives(*paths: object, mount_root: str = "/srv/scality") -> types.ModuleType:
+def archives(
+    *paths: object, mount_root: str = "/srv/scality", mounts: object = (), **pillar: object
+) -> types.ModuleType:
     """The module `metalk8s_archives` on a host whose pillar lists these paths."""
-    pillar = {"archives": [str(path) for path in paths], "archives_mount_root": mount_root}
-    return states.load_module(TREE / "_modules/metalk8s_archives.py", __pillar__={"metalk8s": pillar})
+    pillar = {"archives": [str(path) for path in paths], "archives_mount_root": mount_root, **pillar}
+    functions = {"mount.fstab": lambda: dict(typing.cast(typing.Any, mounts))}
+    return states.load_module(
+        TREE / "_modules/metalk8s_archives.py", __salt__=functions, __pillar__={"metalk8s": pillar}
+    )
 
 
 def folder(path: pathlib.Path, product: bytes = PRODUCT) -> pathlib.Path:
@@ -275,12 +280,26 @@ def test_archives_may_be_written_in_any_way(tmp_path: pathlib.Path, archives: st
 def test_an_archive_is_removed(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "bootstrap.yaml"
     path.write_text(FILE)
-    info = {"/a.iso": {"environment": "metalk8s-1.2.3", "iso": "/a.iso"}, "/b": {"environment": "x", "iso": ""}}
-    module = bootstrap({}, metalk8s_archives__info=info.__getitem__)
+    module = bootstrap({})
     assert "/c is not among /a.iso, /b" in refusal(module.remove_archive, str(path), "/c")
-    assert module.remove_archive(str(path), "/a.iso") == "metalk8s-1.2.3 /a.iso"
-    assert module.remove_archive(str(path), "/b") == ""
+    # Neither is there any more.
+    module.remove_archive(str(path), "/a.iso")
+    module.remove_archive(str(path), "/b")
     assert states.load_yaml(path.read_text()) == {**states.load_yaml(FILE), "archives": []}
+
+
+def test_a_removed_archive_is_still_mounted_even_if_it_is_not_there_any_more() -> None:
+    mounts = {
+        "/": {"device": "/dev/sda"},
+        "/srv/scality/app-1": {"device": "/app.iso"},
+        "/srv/scality/metalk8s-1.2.3": {"device": "/a.iso"},
+        "/srv/scality/metalk8s-1.2.4": {"device": "/b.iso"},
+    }
+    solutions = {"config": {"archives": ["/app.iso"]}}
+    assert archives("/b.iso", mounts=mounts, solutions=solutions).left("/a.iso", "/b.iso", "/app.iso", "/folder") == (
+        "/srv/scality/metalk8s-1.2.3 /a.iso"
+    )
+    assert archives("/a.iso", mounts=mounts).left("/a.iso") == ""
 
 
 @pytest.mark.parametrize("text", ["", "a: 1", "archives: 7", ": :", "[]"])

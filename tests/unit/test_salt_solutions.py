@@ -19,7 +19,7 @@ refusal = test_salt_modules.refusal
 
 
 def module(
-    *archives: object, active: dict[str, str] | None = None, mounts: object = (), media: typing.Sequence[object] = ()
+    *archives: object, active: dict[str, str] | None = None, media: typing.Sequence[object] = ()
 ) -> types.ModuleType:
     """The module `metalk8s_solutions` on a host whose solutions.yaml lists these archives, beside MetalK8s' media."""
     config = {"archives": [str(path) for path in archives], "active": active or {}}
@@ -30,8 +30,7 @@ def module(
         "metalk8s_registry.render": REGISTRY.render,
         "metalk8s_bootstrap.minion": lambda: "bootstrap",
         "metalk8s_bootstrap.add_archive": bootstrap.add_archive,
-        "metalk8s_bootstrap.drop_archive": bootstrap.drop_archive,
-        "mount.fstab": lambda: dict(typing.cast(typing.Any, mounts)),
+        "metalk8s_bootstrap.remove_archive": bootstrap.remove_archive,
     }
     pillar = {"metalk8s": {"solutions": {"config": config}}}
     return states.load_module(TREE / "_modules/metalk8s_solutions.py", __salt__=functions, __pillar__=pillar)
@@ -128,11 +127,7 @@ def test_archives_are_added_once_and_removed(tmp_path: pathlib.Path) -> None:
         "active": {},
     }
     assert "/c.iso is not among" in refusal(module().remove, str(file), "/c.iso")
-    mounted = module(mounts={"/srv/scality/b-1": {"device": "/b.iso"}, "/": {"device": "/dev/sda"}})
-    mounted.remove(str(file), str(path), "/b.iso")
-    assert mounted.left(str(path), "/b.iso") == "/srv/scality/b-1 /b.iso"
-    listed = module("/b.iso", mounts={"/srv/scality/b-1": {"device": "/b.iso"}})
-    assert listed.left("/b.iso") == ""
+    module().remove(str(file), str(path), "/b.iso")
     assert states.load_yaml(file.read_text())["archives"] == []
 
 
