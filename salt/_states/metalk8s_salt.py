@@ -39,7 +39,8 @@ def account(name: str, users: str, password: str, group: int | str) -> dict[str,
         group: whose members may read `users`.
     """
     path = pathlib.Path(password)
-    text = path.read_text().strip() if path.exists() else secrets.token_urlsafe(32)
+    # What a run that was killed left empty is no password.
+    text = (path.read_text().strip() if path.exists() else "") or secrets.token_urlsafe(32)
     made = _write(password, text, "0600", "root")
     if made["result"] is False:
         return {**made, "name": name}

@@ -71,6 +71,12 @@ def test_an_account_keeps_its_password(tmp_path: pathlib.Path) -> None:
     assert (second["result"], second["changes"], password.read_text().strip()) == (True, {}, text)
 
 
+def test_an_empty_password_is_none(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "password").write_text("\n")
+    Host().state("account", "admin", str(tmp_path / "users"), str(tmp_path / "password"), 903)
+    assert len((tmp_path / "password").read_text().strip()) >= 43
+
+
 def test_a_test_run_makes_no_account(tmp_path: pathlib.Path) -> None:
     done = Host(is_test=True).state("account", "admin", str(tmp_path / "users"), str(tmp_path / "password"), 903)
     assert done["result"] is None
