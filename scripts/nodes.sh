@@ -87,17 +87,21 @@ keys() {
 
 # The program is join.sh with what it must know of this node before its first line.
 write_invitation() {
-    local address part
+    local address authority signer master
     address=$(ask metalk8s_network.control_plane_ip) || fail "$address"
     [ ! -e "$MASTER_DIR/pki/minions/$NAME" ] || fail "$NAME is in already. To let it join anew: nodes.sh remove --name $NAME"
-    part=$(mktemp "$1.XXXXXX")
+    # Not where they are written: in the arguments of a program, bash takes no notice of a failure.
+    authority=$(cat -- "$CONFIG_DIR/pki/repositories/ca.crt")
+    signer=$(cat -- "$BASE_DIR/signing-key.asc")
+    master=$(cat -- "$MASTER_DIR/pki/master.pub")
+    part=$(mktemp -- "$1.XXXXXX")
+    # The step is a process of its own; its trap sees no local variable.
+    trap 'rm -f -- "$part"' EXIT
     {
         printf '#!/usr/bin/env bash\n# Made by MetalK8s %s on %s, for the host %s.\n\n' "$VERSION" "$BOOTSTRAP" "$NAME"
         printf 'readonly %s=%q\n' VERSION "$VERSION" NAME "$NAME" MASTER "$address" \
             PACKAGES_URL "https://$address:8080/metalk8s-$VERSION" \
-            AUTHORITY "$(cat "$CONFIG_DIR/pki/repositories/ca.crt")" \
-            SIGNING_KEY "$(cat "$BASE_DIR/signing-key.asc")" \
-            MASTER_KEY "$(cat "$MASTER_DIR/pki/master.pub")" \
+            AUTHORITY "$authority" SIGNING_KEY "$signer" MASTER_KEY "$master" \
             REPOSITORIES "$(cd "$BASE_DIR/packages" && printf '%s\n' */*/)"
         tail --lines=+2 -- "$BASE_DIR/common.sh"
         tail --lines=+2 -- "$BASE_DIR/join.sh"

@@ -185,6 +185,21 @@ def test_what_is_installed_is_read_from_what_it_wrote(tmp_path: pathlib.Path) ->
     assert shell(tmp_path, ask).stdout == "2.5.1-dev\n"
 
 
+def test_an_invitation_is_whole_or_not_there(tmp_path: pathlib.Path) -> None:
+    """On a host that is no bootstrap node: there is no authority."""
+    nodes = COMMON.with_name("nodes.sh")
+    script = f"""
+        . <(sed -n '/^write_invitation/,/^}}/p' {nodes})
+        ask() {{ echo 192.0.2.1; }}
+        NAME=node1 BOOTSTRAP=bootstrap
+        step 'Write the program' write_invitation {tmp_path}/join.sh
+        """
+    done = shell(tmp_path, script)
+    assert done.returncode == 1
+    assert "/etc/metalk8s/pki/repositories/ca.crt: No such file or directory" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "work"]
+
+
 def test_a_development_tree_is_no_medium(tmp_path: pathlib.Path) -> None:
     (tmp_path / "DEVELOPMENT_TREE").touch()
     done = shell(tmp_path, f"verify_medium {tmp_path} /dev/null")
