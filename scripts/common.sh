@@ -18,7 +18,8 @@ readonly ETCD_DIR=/var/lib/etcd
 readonly MASTER_DIR=/var/lib/metalk8s/salt-master
 readonly MINION_KEYS=/etc/salt/pki/minion
 readonly BACKUP_DIR=/var/lib/metalk8s
-readonly VERSION_PATTERN='^([0-9]{1,4})\.([0-9]{1,4})\.([0-9]{1,4})(-[0-9a-z.]+)?$'
+# Of no number with a zero before it, which bash takes for octal.
+readonly VERSION_PATTERN='^(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})(-[0-9a-z.]+)?$'
 readonly LOG_DIR=/var/log/metalk8s
 
 LOG_FILE=''
@@ -264,7 +265,7 @@ configure_salt() {
     mkdir -p "$WORK_DIR/salt"
     cat >"$WORK_DIR/salt/minion" <<END
 file_client: local
-id: $1
+id: '$1'
 saltenv: $environment
 pillarenv: $environment
 file_roots: {$environment: ['$BASE_DIR/salt']}
