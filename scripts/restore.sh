@@ -91,7 +91,9 @@ unpack_backup() {
         mkdir -p -- "$place"
         cp --archive -- "$folder$place/." "$place/"
     done
-    mv -- "$folder/last" "$BOOTSTRAP_CONFIG"
+    # From another file system it would not come as a whole.
+    cp --archive -- "$folder/last" "$BOOTSTRAP_CONFIG.new"
+    mv -- "$BOOTSTRAP_CONFIG.new" "$BOOTSTRAP_CONFIG"
 }
 
 RETRY_HINT="Mend the cause and run $BASE_DIR/$PROGRAM again."
