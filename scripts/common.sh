@@ -212,6 +212,9 @@ keep_key() {
 # install_salt: from the medium alone, whatever other sources this host has.
 install_salt() {
     local family name
+    # As Salt asks it of archives; apt and dnf would say less clearly what is wrong with a blank.
+    [[ $BASE_DIR =~ ^(/[A-Za-z0-9_@+][A-Za-z0-9._@+-]*)+$ ]] ||
+        fail "$BASE_DIR: has other characters than letters, digits and . _ @ + - /. Mount the medium somewhere else."
     family=$(os_family)
     for name in "$BASE_DIR/packages/$family"/*/; do
         basename -- "$name"

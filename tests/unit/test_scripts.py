@@ -188,6 +188,12 @@ def test_what_is_installed_is_read_from_what_it_wrote(tmp_path: pathlib.Path) ->
     assert shell(tmp_path, ask).stdout == "2.5.1-dev\n"
 
 
+def test_a_medium_stands_where_every_program_can_name_it(tmp_path: pathlib.Path) -> None:
+    done = shell(tmp_path, "BASE_DIR='/media/MetalK8s 2.5'; install_salt_from() { echo never; }; install_salt")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("/media/MetalK8s 2.5: has other characters than letters")
+
+
 def test_a_name_of_digits_stays_a_name(tmp_path: pathlib.Path) -> None:
     done = shell(tmp_path, f"configure_salt 010; cat {tmp_path}/work/salt/minion")
     assert states.load_yaml(done.stdout)["id"] == "010"
