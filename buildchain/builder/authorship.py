@@ -6,6 +6,8 @@ The sums in the .dsc, which dpkg-source(1) compares with the other files, are wo
 from buildchain import command, errors, signing, store
 from buildchain.builder import recipe
 
+_START = b"-----BEGIN PGP SIGNED MESSAGE-----"
+
 
 def check(wanted: recipe.Recipe, source: store.Store) -> None:
     """Judge the .dsc of a recipe, if it has one; the store holds it.
@@ -20,6 +22,9 @@ def check(wanted: recipe.Recipe, source: store.Store) -> None:
 
 
 def _judge(wanted: recipe.Recipe, dsc: bytes) -> None:
+    if not dsc.startswith(_START):
+        # gpg looks past it, and dpkg-source reads nothing else.
+        raise _refused(wanted, "it begins with what no signature covers")
     with signing.private_home() as home:
         gpg = ["gpg", "--batch", "--no-tty", "--homedir", str(home), "--no-auto-key-retrieve"]
         try:
@@ -28,6 +33,10 @@ def _judge(wanted: recipe.Recipe, dsc: bytes) -> None:
         except errors.ToolError as error:
             if error.exit_code is None:
                 raise
-            why = f"{wanted.dsc} is not signed by the recipe's `dsc-key`\n  {error.output.strip()}"
-            hint = f"Compare packages/{wanted.name}.yaml with Debian's keyring, the package debian-keyring."
-            raise errors.BuildchainError(wanted.name, why, hint) from error
+            raise _refused(wanted, error.output.strip()) from error
+
+
+def _refused(wanted: recipe.Recipe, reason: str) -> errors.BuildchainError:
+    why = f"{wanted.dsc} is not signed by the recipe's `dsc-key`\n  {reason}"
+    hint = f"Compare packages/{wanted.name}.yaml with Debian's keyring, the package debian-keyring."
+    return errors.BuildchainError(wanted.name, why, hint)

@@ -372,6 +372,8 @@ def test_a_source_is_its_makers(tmp_path: pathlib.Path) -> None:
         builder.authorship.check(dataclasses.replace(recipe, pulled=sources, dsc_key=public[key]), kept)
 
     check(text, "maker")
-    for content, key in [(text, "other"), (text.replace(b"2.1.0", b"2.1.1", 1), "maker"), (b"", "maker")]:
+    before = b"Source: tree\nVersion: 2.1.1\n\n" + text
+    changed = text.replace(b"2.1.0", b"2.1.1", 1)
+    for content, key in [(text, "other"), (changed, "maker"), (b"", "maker"), (before, "maker")]:
         with pytest.raises(errors.BuildchainError, match="is not signed by the recipe's `dsc-key`"):
             check(content, key)
