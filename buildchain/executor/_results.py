@@ -8,9 +8,8 @@ import contextlib
 import json
 import os
 import pathlib
-import tempfile
 
-from buildchain import digest, errors, store
+from buildchain import atomic, digest, errors, store
 from buildchain.executor import _action
 
 
@@ -29,20 +28,13 @@ def recall(action: _action.Action, source: store.Store) -> _action.Result | None
 
 def remember(action: _action.Action, result: _action.Result, source: store.Store) -> None:
     """Keep a result; a store that cannot be written keeps none."""
-    path = _path(action, source)
     value = {
         "action": str(action.digest),
         "outputs": {name: _dump(content) for name, content in result.outputs.items()},
         "log": _dump(result.log),
     }
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(json.dumps(value, sort_keys=True).encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        pathlib.Path(temporary).replace(path)
+    with contextlib.suppress(errors.BuildchainError):
+        atomic.write(_path(action, source), json.dumps(value, sort_keys=True).encode())
 
 
 class Cached:
