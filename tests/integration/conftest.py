@@ -1,6 +1,10 @@
-"""In which order the files are tested: two at a time, they end together only if the longest begin."""
+"""In which order the files are tested, two at a time: they end together only if the longest begin. Keys of archives."""
+
+from collections.abc import Iterator
 
 import pytest
+
+from tests.support import openpgp
 
 _LONGEST_FIRST = (
     "test_salt_states.py",
@@ -10,6 +14,24 @@ _LONGEST_FIRST = (
     "test_image.py",
     "test_dockerfile.py",
 )
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[openpgp.Home]:
+    with openpgp.home() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def key(home: openpgp.Home) -> str:
+    """Signs an archive."""
+    return home.make("archive")
+
+
+@pytest.fixture(scope="module")
+def other_key(home: openpgp.Home) -> str:
+    """Of somebody else."""
+    return home.make("other")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -23,22 +23,6 @@ pytestmark = pytest.mark.tools("apt-get", "apt-ftparchive", "gpg", "gpgv")
 DEVELOPMENT = pathlib.Path(__file__).parents[2] / "packages/keys/development/secret.asc"
 
 
-@pytest.fixture(scope="module")
-def home() -> Iterator[openpgp.Home]:
-    with openpgp.home() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def key(home: openpgp.Home) -> str:
-    return home.make("archive")
-
-
-@pytest.fixture(scope="module")
-def other_key(home: openpgp.Home) -> str:
-    return home.make("other")
-
-
 @pytest.fixture
 def upstream(tmp_path: pathlib.Path, home: openpgp.Home, key: str) -> Iterator[Archive]:
     with Archive(tmp_path / "upstream", home, key) as made:

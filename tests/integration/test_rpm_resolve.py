@@ -17,22 +17,6 @@ pytestmark = pytest.mark.tools("dnf", "rpm", "rpmbuild", "rpmkeys", "rpmsign", "
 OPTIONS = fetch.Options(attempts=1, first_wait_s=0.01)
 
 
-@pytest.fixture(scope="module")
-def home() -> Iterator[openpgp.Home]:
-    with openpgp.home() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def key(home: openpgp.Home) -> str:
-    return home.make("archive")
-
-
-@pytest.fixture(scope="module")
-def other_key(home: openpgp.Home) -> str:
-    return home.make("other")
-
-
 @pytest.fixture
 def upstream(tmp_path: pathlib.Path, home: openpgp.Home, key: str) -> Iterator[Archive]:
     with Archive(tmp_path / "upstream", home, key) as made:
