@@ -212,9 +212,13 @@ BASE = {
 }
 
 SOS = """\
-mkdir -p /etc/metalk8s/pki /etc/kubernetes /etc/salt/pki/minion /etc/containerd /var/log/salt out /var/tmp
+mkdir -p /etc/metalk8s/pki /etc/metalk8s/salt /etc/kubernetes /etc/salt/pki/minion /etc/containerd
+mkdir -p /srv/scality/metalk8s-2.5.1 /var/log/salt /var/tmp out
 echo 'apiVersion: metalk8s.scality.com/v1alpha3' > /etc/metalk8s/bootstrap.yaml
+echo 'proxies: {http: "http://user:SECRET@proxy.example:3128"}' >> /etc/metalk8s/bootstrap.yaml
 echo SECRET > /etc/metalk8s/pki/ca.key
+echo SECRET > /etc/metalk8s/salt/password
+echo "$(printf %064d 0)  product.txt" > /srv/scality/metalk8s-2.5.1/SHA256SUM
 echo SECRET > /etc/salt/pki/minion/minion.pem
 echo SECRET > /etc/kubernetes/admin.conf
 printf 'master: 10.0.0.1\\npassword: SECRET\\n' > /etc/salt/minion
@@ -248,6 +252,8 @@ def _check_report(content: bytes) -> None:
             if member.isfile()
         }
     assert texts["etc/metalk8s/bootstrap.yaml"].startswith(b"apiVersion")
+    assert b"http://user:********@proxy.example:3128" in texts["etc/metalk8s/bootstrap.yaml"]
+    assert b"  /srv/scality/metalk8s-2.5.1/SHA256SUM\n" in b"".join(texts.values())
     assert texts["etc/containerd/config.toml"] == b"version = 2\n"
     assert texts["etc/salt/minion"] == b"master: 10.0.0.1\npassword: ********\n"
     assert not [name for name, text in texts.items() if b"SECRET" in text]

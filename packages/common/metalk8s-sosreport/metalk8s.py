@@ -16,6 +16,15 @@ except ImportError:  # before sos 4.2, which Debian 12 has: name, description, s
 
 ADMIN = "/etc/kubernetes/admin.conf"
 
+UNITS = (
+    "kubelet",
+    "metalk8s-certificates",
+    "metalk8s-etcd",
+    "metalk8s-firewall",
+    "metalk8s-repositories",
+    "metalk8s-salt-api",
+    "metalk8s-salt-master",
+)
 CLUSTER_WIDE = (
     "namespaces",
     "nodes",
@@ -60,6 +69,7 @@ class MetalK8s(Plugin, RedHatPlugin, DebianPlugin, UbuntuPlugin):
                 "/etc/kubernetes/pki/*/*.key",
                 "/etc/kubernetes/*.conf",
                 "/etc/metalk8s/pki",
+                "/etc/metalk8s/salt",
                 "/etc/metalk8s/crypt",
             ]
         )
@@ -76,12 +86,16 @@ class MetalK8s(Plugin, RedHatPlugin, DebianPlugin, UbuntuPlugin):
                 "/var/log/pods/metalk8s-*/*/*.log",
             ]
         )
-        for unit in ("kubelet", "metalk8s-repositories"):
+        for unit in UNITS:
             self.add_journal(units=unit)
             self.add_cmd_output(f"systemctl cat {unit}")
-        self.add_cmd_output(["findmnt --types iso9660", "ls -l /srv/scality", "sha256sum /srv/scality/*/SHA256SUMS"])
+        self.add_cmd_output(["findmnt --types iso9660", "ls -l /srv/scality", "sha256sum /srv/scality/*/SHA256SUM"])
         if os.path.exists(ADMIN):  # noqa: PTH110 - sos is written so
             self._collect_cluster()
+
+    def postproc(self):
+        """Hide the passwords of proxies."""
+        self.do_path_regex_sub("/etc/metalk8s/.*", r"(://[^\s/:@]*:)[^\s/@]+@", r"\1********@")
 
     def _collect_cluster(self):
         kubectl = f"kubectl --kubeconfig={ADMIN}"
