@@ -28,6 +28,9 @@ _RUNTIME = (
 """What of an engine's configuration says how a container starts; the rest is about the build."""
 _LABELS_OF_ENGINES = {"io.buildah.version"}
 
+MAKERS = ("compression.py", "dockerfile/*.py", "engine/*.py", "oci.py", "rootfs/spool.py", "tar.py")
+"""The code that the bytes of an image come from, below the package `buildchain`."""
+
 Connect = Callable[[], contextlib.AbstractContextManager[engine.Engine]]
 
 
@@ -81,8 +84,7 @@ def identity(wanted: recipe.Recipe, bases: Mapping[str, str]) -> str:
 @functools.cache
 def _own_code() -> list[str]:
     package = pathlib.Path(__file__).parents[1]
-    modules = [package / "compression.py", package / "oci.py", package / "tar.py"]
-    found = sorted([*modules, *package.glob("dockerfile/*.py"), *package.glob("engine/*.py")])
+    found = sorted(path for pattern in MAKERS for path in package.glob(pattern))
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in found]
 
 

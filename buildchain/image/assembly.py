@@ -12,6 +12,9 @@ from buildchain import tree as trees
 from buildchain.image import lines, recipe, scripts
 from buildchain.rootfs import entries, exclusions, generated, linkage, package, spool
 
+MAKERS = ("compression.py", "debfile.py", "image/*.py", "oci.py", "rootfs/*.py", "tar.py")
+"""The code that the bytes of an image come from, below the package `buildchain`."""
+
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -111,8 +114,7 @@ def identity(stages: Sequence[Stage], excluded: Sequence[exclusions.Exclusion]) 
 @functools.cache
 def _own_code() -> list[str]:
     package_dir = pathlib.Path(__file__).parents[1]
-    modules = [package_dir / "compression.py", package_dir / "oci.py"]
-    found = sorted([*modules, *package_dir.glob("image/*.py"), *package_dir.glob("rootfs/*.py")])
+    found = sorted(path for pattern in MAKERS for path in package_dir.glob(pattern))
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in found]
 
 

@@ -1,6 +1,7 @@
 """Where images come from: one row for each key that an image of `solution.yaml` may have."""
 
 import dataclasses
+import functools
 import graphlib
 import hashlib
 import json
@@ -13,6 +14,9 @@ from buildchain.rootfs import exclusions
 from buildchain.solution import archive, inputs, project, shipped
 
 _EXCLUSIONS = "exclusions.yaml"
+
+MAKERS = ("compression.py", "oci.py", "registry_client/_resolve.py", "solution/archive.py")
+"""The code that the bytes of what is not built here come from, below the package `buildchain`."""
 
 Bases = Mapping[str, dockerfile.Base]
 """The images of this Solution that an image stands on, by name."""
@@ -121,10 +125,17 @@ def _build_dockerfile(given: inputs.Inputs, spec: project.ImageSpec, bases: Base
     return dockerfile.tree(built, spec.name, spec.tag)
 
 
+@functools.cache
+def _own_code() -> str:
+    package = pathlib.Path(__file__).parents[1]
+    found = sorted(path for pattern in MAKERS for path in package.glob(pattern))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()
+
+
 def _identify_archive(given: inputs.Inputs, spec: project.ImageSpec, _: Bases) -> str:
     with (given.here.project.root / spec.origin).open("rb") as stream:
         content = hashlib.file_digest(stream, "sha256").hexdigest()
-    return " ".join([content, spec.reference, spec.digest])
+    return " ".join([content, spec.reference, spec.digest, _own_code()])
 
 
 def _build_archive(given: inputs.Inputs, spec: project.ImageSpec, _: Bases) -> tree.Tree:
@@ -132,7 +143,7 @@ def _build_archive(given: inputs.Inputs, spec: project.ImageSpec, _: Bases) -> t
 
 
 def _identify_pulled(given: inputs.Inputs, spec: project.ImageSpec, _: Bases) -> str:
-    return " ".join(str(content.digest) for content in given.locked.image(spec.name).contents())
+    return " ".join([*(str(content.digest) for content in given.locked.image(spec.name).contents()), _own_code()])
 
 
 def _build_pulled(given: inputs.Inputs, spec: project.ImageSpec, _: Bases) -> tree.Tree:

@@ -5,11 +5,16 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 
+import buildchain
 from buildchain import errors, image, lock, store
+from buildchain.dockerfile import assembly as dockerfile
+from buildchain.image import assembly
 from buildchain.rootfs import exclusions
+from buildchain.solution import archive, kinds
 from tests.support import packages, workshops
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -18,6 +23,31 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.fixture(name="workshop")
 def _workshop(tmp_path: pathlib.Path) -> workshops.Workshop:
     return workshops.Workshop(tmp_path / "images", store.Store(tmp_path / "store"))
+
+
+@pytest.mark.parametrize(
+    ("maker", "makers"), [(assembly, assembly.MAKERS), (dockerfile, dockerfile.MAKERS), (archive, kinds.MAKERS)]
+)
+def test_an_image_is_made_anew_after_a_change_of_its_makers(maker: types.ModuleType, makers: tuple[str, ...]) -> None:
+    """But for what only carries values: these modules decide none of its bytes."""
+    carriers = {"digest", "document", "errors", "lock", "store", "tree", "registry_client", "solution.project"}
+    package = pathlib.Path(buildchain.__file__).parent
+    matched = [list(package.glob(pattern)) for pattern in makers]
+    assert all(matched)
+    counted = {
+        path.relative_to(package).with_suffix("").as_posix().replace("/", ".") for each in matched for path in each
+    }
+    waiting, seen = [maker.__name__.removeprefix("buildchain.")], set()
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        imported = {
+            value.__name__.removeprefix("buildchain.")
+            for value in vars(sys.modules[f"buildchain.{name}"]).values()
+            if isinstance(value, types.ModuleType) and value.__name__.startswith("buildchain.")
+        }
+        waiting += imported - carriers - seen
+    assert {f"{name}.__init__" if f"{name}.__init__" in counted else name for name in seen} <= counted
 
 
 def test_a_recipe_says_all_it_can_say(workshop: workshops.Workshop) -> None:
