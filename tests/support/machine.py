@@ -80,6 +80,13 @@ class Machine:
         self.client("start", self.name)
         self.wait()
 
+    reboot = cut_power
+    """Of a container there is no other way."""
+
+    def switch_off(self) -> None:
+        """Stop it for good."""
+        self.client("kill", self.name)
+
     def wait(self) -> None:
         """Wait until systemd has started all that it starts; then take away the way out."""
         for _ in range(_BOOT_SECONDS * 10):

@@ -1,0 +1,50 @@
+Feature: Install the bootstrap node from the medium
+  An operator has a minimal Debian, the medium, and a network that leads nowhere.
+
+  Background:
+    Given a host with the medium and no way out
+
+  @container
+  Scenario: A medium that somebody changed is refused
+    When bootstrap.sh is run from a medium with a changed file
+    Then it fails at "Verify the medium"
+    And it names the changed file of the medium
+    And it says how to go on
+    And nothing was installed
+
+  @container
+  Scenario: An installation during which the power failed is finished by running it again
+    Given the power failed while bootstrap.sh installed the host
+    When bootstrap.sh is run again
+    Then it ends well
+    And every step is done
+    And the host is the bootstrap node
+
+  @container
+  Scenario: A second run changes nothing
+    Given the bootstrap node
+    When bootstrap.sh is run again
+    Then it ends well
+    And it says that everything holds and nothing was changed
+
+  @container
+  Scenario: All that is wrong with the configuration is told at once
+    Given the bootstrap node
+    And this configuration:
+      """
+      apiVersion: v1
+      kind: Node
+      networks: {controlPlane: here}
+      archive: []
+      """
+    When bootstrap.sh is run again
+    Then it fails at "Check the configuration"
+    And it names all of these in the configuration:
+      | problem                                       |
+      | apiVersion: must be                           |
+      | kind: must be                                 |
+      | ca.minion: must be                            |
+      | networks.workloadPlane: must be               |
+      | networks.controlPlane: 'here' does not appear |
+      | archive: unknown key                          |
+      | archives: must be                             |

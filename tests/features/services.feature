@@ -1,0 +1,49 @@
+Feature: What the bootstrap node serves, and to whom
+
+  Background:
+    Given the bootstrap node
+
+  @container
+  Scenario: Every service runs and starts with the host
+    Then every service runs
+    And every service starts with the host
+
+  @container
+  Scenario: Nothing listens beyond the control plane
+    Then the node listens on its control-plane address and nowhere else
+
+  @container
+  Scenario: Every image of the medium can be pulled through the registry
+    Then every image of the medium can be pulled
+
+  @container
+  Scenario: Packages are installed from the medium
+    When a package is installed with apt-get
+    Then it came from the medium
+    And no upstream repository was asked
+
+  @container
+  Scenario: Packages and images are served over HTTPS, and the node's authority vouches for it
+    Then who trusts the authority of the node is served packages and images
+    And who trusts another authority refuses the server
+    And nothing else of the medium is served
+
+  @container
+  Scenario: The firewall keeps out who is not on the control plane
+    Given a host beside the control plane, which reaches the node when there is no firewall
+    When that host connects to the node
+    Then nobody answers
+
+  @container
+  Scenario: etcd answers its own clients only
+    Then etcd is healthy, says who has a certificate of it
+    And who has none is not answered
+
+  @container
+  Scenario: Salt reaches the node
+    Then Salt reaches the bootstrap node alone
+
+  @container
+  Scenario: Salt's API serves who knows the password
+    Then who knows the password can have Salt reach the node
+    And without the password nobody is served
