@@ -11,7 +11,7 @@ from buildchain import command
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-HOSTS = {"end_to_end": "container"}
+HOSTS = {"end_to_end": "container", "vm": "vm"}
 """The tag of the scenarios that the tests of a folder try."""
 
 

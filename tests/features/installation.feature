@@ -20,6 +20,13 @@ Feature: Install the bootstrap node from the medium
     And every step is done
     And the host is the bootstrap node
 
+  @vm
+  Scenario: The host becomes the bootstrap node
+    When bootstrap.sh is run
+    Then it ends well
+    And every step is done
+    And the host is the bootstrap node
+
   @container
   Scenario: A second run changes nothing
     Given the bootstrap node

@@ -5,7 +5,7 @@ Feature: What was there before a reboot is there after it
     And the second version beside the first
     And the imported Solution
 
-  @container
+  @container @vm
   Scenario: All media are mounted and served again
     When the node is rebooted
     Then every medium that is an ISO is mounted again

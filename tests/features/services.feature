@@ -3,7 +3,7 @@ Feature: What the bootstrap node serves, and to whom
   Background:
     Given the bootstrap node
 
-  @container
+  @container @vm
   Scenario: Every service runs and starts with the host
     Then every service runs
     And every service starts with the host
@@ -12,7 +12,7 @@ Feature: What the bootstrap node serves, and to whom
   Scenario: Nothing listens beyond the control plane
     Then the node listens on its control-plane address and nowhere else
 
-  @container
+  @container @vm
   Scenario: Every image of the medium can be pulled through the registry
     Then every image of the medium can be pulled
 

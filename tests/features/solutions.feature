@@ -10,7 +10,7 @@ Feature: Solutions
     And it names the changed file of the Solution
     And no Solution is recorded
 
-  @container
+  @container @vm
   Scenario: The images of an imported Solution can be pulled
     When solutions.sh imports the Solution
     Then it ends well

@@ -10,7 +10,7 @@ Feature: Several versions beside each other
     And it names the changed file of the medium
     And the configuration is as before
 
-  @container
+  @container @vm
   Scenario: A second version is served beside the first
     When iso-manager.sh adds the second version
     Then it ends well

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 
 PROGRAM = "qemu-system-x86_64"
 SUBNET = "10.200.1.0/24"
+IP = "10.200.1.15"
+"""The first that qemu gives away."""
 
 _BOOT_SECONDS = 1200
 _COMMAND_SECONDS = 3600
@@ -26,6 +28,11 @@ class Guest:
     """A running host."""
 
     _ssh: tuple[str, ...]
+
+    @property
+    def ip(self) -> str:
+        """Its address on the network."""
+        return IP
 
     def run(self, *argv: str) -> str:
         """Run a program on it, which must succeed; returns what it says."""

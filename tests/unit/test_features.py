@@ -15,7 +15,7 @@ import tests.conftest
 from tests import features
 
 ROOT = pathlib.Path(__file__).parents[2]
-BOUND = {"container": "tests/end_to_end/test_node.py"}
+BOUND = {"container": "tests/end_to_end/test_node.py", "vm": "tests/vm/test_vm.py"}
 FEATURES = feature.get_features([str(features.FOLDER)])
 
 

@@ -1,6 +1,7 @@
 """Steps of installation.feature."""
 
 import re
+import sys
 import time
 from collections.abc import Iterator
 
@@ -56,6 +57,13 @@ def this_configuration(host: hosts.Host, docstring: str) -> Iterator[None]:
 @bdd.when("bootstrap.sh is run from a medium with a changed file", target_fixture="done")
 def run_from_spoilt(host: hosts.Host, media: hosts.Media, spoilt: hosts.Spoilt, packages: str) -> hosts.Done:
     return host.attempt(f"{spoilt.medium}/bootstrap.sh", "--key", media.key)
+
+
+@bdd.when("bootstrap.sh is run", target_fixture="done")
+def run(host: hosts.Host, media: hosts.Media) -> hosts.Done:
+    done = host.attempt(f"{media.first.place}/bootstrap.sh", "--key", media.key)
+    sys.stdout.write(done.stdout)
+    return done
 
 
 @bdd.when("bootstrap.sh is run again", target_fixture="done")
