@@ -13,7 +13,7 @@ Feature: Install the bootstrap node from the medium
     And nothing was installed
 
   @container
-  Scenario: An installation during which the power failed is finished by running it again
+  Scenario: After a power failure the installation is run again
     Given the power failed while bootstrap.sh installed the host
     When bootstrap.sh is run again
     Then it ends well

@@ -23,9 +23,9 @@ Feature: What the bootstrap node serves, and to whom
     And no upstream repository was asked
 
   @container
-  Scenario: Packages and images are served over HTTPS, and the node's authority vouches for it
-    Then who trusts the authority of the node is served packages and images
-    And who trusts another authority refuses the server
+  Scenario: Packages and images are served over HTTPS, for which the node vouches
+    Then a client that trusts the node's authority is served packages and images
+    And a client that trusts another authority refuses the server
     And nothing else of the medium is served
 
   @container
@@ -36,8 +36,8 @@ Feature: What the bootstrap node serves, and to whom
 
   @container
   Scenario: etcd answers its own clients only
-    Then etcd is healthy, says who has a certificate of it
-    And who has none is not answered
+    Then a client with a certificate of etcd hears that it is healthy
+    And a client without one hears nothing
 
   @container
   Scenario: Salt reaches the node
@@ -45,5 +45,5 @@ Feature: What the bootstrap node serves, and to whom
 
   @container
   Scenario: Salt's API serves who knows the password
-    Then who knows the password can have Salt reach the node
+    Then with the password the API has Salt reach the node
     And without the password nobody is served

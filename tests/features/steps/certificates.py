@@ -18,8 +18,8 @@ def ends_soon(node: hosts.Host, days: int) -> dict[str, str]:
     return _certificates(node)
 
 
-@bdd.when("the node looks after its certificates")
-def look_after(node: hosts.Host) -> None:
+@bdd.when("the daily check of the certificates runs")
+def check(node: hosts.Host) -> None:
     node.run("systemctl", "start", "metalk8s-certificates.service")
 
 

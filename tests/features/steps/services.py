@@ -55,14 +55,14 @@ def no_upstream(node: hosts.Host) -> None:
     assert bootstrap_node.UPSTREAM not in node.run("apt-cache", "policy", _PACKAGE)
 
 
-@bdd.then("who trusts the authority of the node is served packages and images")
+@bdd.then("a client that trusts the node's authority is served packages and images")
 def served_to_those_who_trust(node: hosts.Host, media: hosts.Media) -> None:
     for url in (f"{bootstrap_node.packages_url(node, media.first.release)}/InRelease", _registry(node)):
         done = bootstrap_node.get(node, url)
         assert done.returncode == 0, done.stdout
 
 
-@bdd.then("who trusts another authority refuses the server")
+@bdd.then("a client that trusts another authority refuses the server")
 def refused_by_others(node: hosts.Host) -> None:
     for authority in ("", bootstrap_node.ETCD_CA):
         assert "CERTIFICATE_VERIFY_FAILED" in bootstrap_node.get(node, _registry(node), authority).stdout
@@ -109,17 +109,17 @@ def _connect(node: hosts.Host) -> hosts.Done:
     return node.attempt(*_OUT, "timeout", "3", "bash", "-c", f": </dev/tcp/{node.ip}/{bootstrap_node.REPOSITORIES}")
 
 
-@bdd.then("etcd is healthy, says who has a certificate of it")
+@bdd.then("a client with a certificate of etcd hears that it is healthy")
 def etcd_is_healthy(node: hosts.Host) -> None:
     assert "is healthy" in bootstrap_node.etcdctl(node, "endpoint", "health").stdout
 
 
-@bdd.then("who has none is not answered")
+@bdd.then("a client without one hears nothing")
 def etcd_refuses(node: hosts.Host) -> None:
     assert bootstrap_node.etcdctl(node, "endpoint", "health", certificate=None).returncode != 0
 
 
-@bdd.then("who knows the password can have Salt reach the node")
+@bdd.then("with the password the API has Salt reach the node")
 def api_serves(node: hosts.Host) -> None:
     password = node.run("cat", "/etc/metalk8s/salt/password").strip()
     login = bootstrap_node.api(node, "/login", {"eauth": "file", "username": "admin", "password": password})
