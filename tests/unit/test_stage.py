@@ -35,9 +35,11 @@ def target(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[pathlib.Path]:
-    """A folder on another file system."""
-    directory = tempfile.mkdtemp(dir="/dev/shm")
+def elsewhere(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder on another file system: pytest's own folders stand in either of these."""
+    folders = map(pathlib.Path, ("/dev/shm", "/var/tmp"))  # noqa: S108 - a private folder is made in it
+    other = next(each for each in folders if each.stat().st_dev != tmp_path.stat().st_dev)
+    directory = tempfile.mkdtemp(dir=other)
     yield pathlib.Path(directory, "root")
     shutil.rmtree(directory)
 
