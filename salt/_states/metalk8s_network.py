@@ -21,4 +21,5 @@ def listening(name: str, timeout: int = 300) -> dict[str, typing.Any]:
         return {**result, "comment": f"{name} accepts connections"}
     if is_test:
         return {**result, "result": None, "comment": f"would wait for {name}"}
-    return {**result, "result": False, "comment": f"nothing accepts connections at {name} after {timeout} s"}
+    comment = f"nothing accepts connections at {name} after {timeout} s; the journal of its unit says why"
+    return {**result, "result": False, "comment": comment}

@@ -198,7 +198,8 @@ def test_a_service_that_does_not_listen_is_a_failure_but_not_in_a_test_run() -> 
 
     assert state(True)["result"] is True
     assert state(False)["result"] is False
-    assert state(False)["comment"] == "nothing accepts connections at a.b:80 after 300 s"
+    problem = "nothing accepts connections at a.b:80 after 300 s; the journal of its unit says why"
+    assert state(False)["comment"] == problem
     assert state(False, is_test=True)["result"] is None
 
 
