@@ -1,5 +1,6 @@
 """For all unit tests."""
 
+import gc
 import os
 import pathlib
 import shutil
@@ -26,6 +27,11 @@ def pytest_configure(config: pytest.Config) -> None:
     asked = [config.invocation_params.dir / name.partition("::")[0] for name in config.args]
     if all(path.resolve().is_relative_to(_HERE) for path in asked) and _is_fit(_MEMORY):
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
+
+def pytest_collection_finish() -> None:
+    """All tests and modules live to the end: no search for garbage looks at them again."""
+    gc.freeze()
 
 
 def _is_fit(folder: pathlib.Path) -> bool:
