@@ -3,6 +3,7 @@
 An unknown variable, an unknown key and a key given twice are errors here; in Salt they are empty texts.
 """
 
+import copy
 import dataclasses
 import functools
 import importlib.util
@@ -95,7 +96,12 @@ class ImportData(jinja2.ext.Extension):
     def _load(self, tag: str, path: str) -> object:
         assert self.environment.loader is not None
         text, _, _ = self.environment.loader.get_source(self.environment, path)
-        return json.loads(text) if tag == "import_json" else load_yaml(text)
+        return copy.deepcopy(_read(tag, text))
+
+
+@functools.cache
+def _read(tag: str, text: str) -> object:
+    return json.loads(text) if tag == "import_json" else load_yaml(text)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,13 +114,7 @@ class Renderer:
 
     @functools.cached_property
     def _environment(self) -> jinja2.Environment:
-        environment = jinja2.Environment(  # noqa: S701 - neither is this HTML, nor is it for Salt
-            loader=jinja2.FileSystemLoader(self.root / "salt", followlinks=True),
-            undefined=jinja2.StrictUndefined,
-            extensions=[ImportData, "jinja2.ext.do"],
-            keep_trailing_newline=True,
-            auto_reload=False,
-        )
+        environment = _environment(jinja2.FileSystemLoader(self.root / "salt", followlinks=True))
         grains = {"os_family": self.family, "id": "bootstrap"}
         environment.globals.update(grains=grains, pillar=self.pillar, salt=_Functions(), **{"raise": _raise})
         return environment
@@ -123,7 +123,9 @@ class Renderer:
     def text(self, path: str) -> str:
         """A file of the tree, rendered."""
         source = (self.root / path).read_text()
-        return source if source.startswith("#!yaml\n") else self._environment.from_string(source).render()
+        if source.startswith("#!yaml\n"):
+            return source
+        return jinja2.Template.from_code(self._environment, _compile(source), self._environment.globals).render()
 
     @functools.cache  # noqa: B019
     def state(self, name: str) -> dict[str, typing.Any]:
@@ -142,6 +144,22 @@ class Renderer:
                         assert not merged.keys() & argument.keys(), (identifier, argument)
                         merged |= argument
                     yield identifier, function, merged
+
+
+def _environment(loader: jinja2.BaseLoader | None = None) -> jinja2.Environment:
+    return jinja2.Environment(  # noqa: S701 - neither is this HTML, nor is it for Salt
+        loader=loader,
+        undefined=jinja2.StrictUndefined,
+        extensions=[ImportData, "jinja2.ext.do"],
+        keep_trailing_newline=True,
+        auto_reload=False,
+    )
+
+
+@functools.cache
+def _compile(source: str) -> types.CodeType:
+    """Once for all hosts, since it takes longer than to render."""
+    return _environment().compile(source)
 
 
 @functools.cache
