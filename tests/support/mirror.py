@@ -154,7 +154,8 @@ class Mirror:
         self.url = f"{'https' if context else 'http'}://localhost:{self._server.server_port}"
 
     def __enter__(self) -> typing.Self:
-        threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()
+        # It notices its end within a millisecond: hundreds of tests wait for that.
+        threading.Thread(target=self._server.serve_forever, args=[0.001], daemon=True).start()
         return self
 
     def __exit__(
