@@ -65,7 +65,8 @@ def test_every_scenario_says_where_it_is_tried() -> None:
 @pytest.fixture(scope="module")
 def collected() -> Counter[tuple[str, str]]:
     """How often pytest would run a test, by the file and the name."""
-    argv = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "-p", "no:cacheprovider", *BOUND.values()]
+    unneeded = [f"-pno:{name}" for name in ("cacheprovider", "hypothesispytest")]
+    argv = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", *unneeded, *BOUND.values()]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.findall(r"^(\S+)::(\w+)", done.stdout, re.MULTILINE)
