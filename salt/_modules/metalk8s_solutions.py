@@ -38,6 +38,8 @@ _IMAGE_NAME = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__
 _MAX_MANIFEST = 4 << 20
 _SHOWN = 5
 _MAX_DEPTH = 100
+# libyaml's parser, where PyYAML has it, as in lint: the other one needs ten times as long.
+_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _EMPTY = f"apiVersion: {API_VERSION}\nkind: {CONFIGURATION_KIND}\narchives: []\nactive: {{}}\n"
 
 
@@ -312,7 +314,7 @@ def _manifest(text: str) -> dict[str, typing.Any]:
     """The manifest, with every scalar as it is written; YAML would read the version 1.10 as 1.1."""
     try:
         _refuse_bombs(text)
-        manifest = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - it makes texts, lists and mappings only
+        manifest = yaml.load(text, _LOADER)  # noqa: S506 - it makes texts, lists and mappings only
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(manifest, dict):
@@ -329,7 +331,7 @@ def _manifest(text: str) -> dict[str, typing.Any]:
 def _refuse_bombs(text: str) -> None:
     """Before anything is built: what a few aliases stand for fills any memory, deep nesting takes any time."""
     depth = 0
-    for event in yaml.parse(text, yaml.BaseLoader):
+    for event in yaml.parse(text, _LOADER):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("has aliases")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
