@@ -31,7 +31,13 @@ class Rewrites:
     def apply(self, url: str) -> str:
         """Where a URL is to be asked for; itself, if no rule is about it."""
         plain = _normal(shown(url))
-        return next((target + plain[len(old) :] for old, target in self.rules if _is_below(plain, old)), url)
+        return next((target + plain[len(old) :] for old, target in self.rules if is_below(plain, old)), url)
+
+    def places(self, url: str) -> frozenset[str]:
+        """Where a URL and what stands below it are asked for: several, if a rule is about a part of it."""
+        plain = _normal(shown(url))
+        parts = (target for old, target in self.rules if is_below(old, plain))
+        return frozenset(map(shown, (self.apply(url), *parts)))
 
 
 NONE = Rewrites()
@@ -55,11 +61,12 @@ def parse_rewrites(text: str) -> tuple[Rewrites, list[str]]:
 def _chains(rewrites: Rewrites) -> Iterator[str]:
     for old, target in rewrites.rules:
         place = _normal(shown(target))
-        again = [each for each, _ in rewrites.rules if _is_below(place, each) or _is_below(each, place)]
+        again = [each for each, _ in rewrites.rules if is_below(place, each) or is_below(each, place)]
         yield from (f"{old} is led to {place}, and {each} is led elsewhere: say where it ends" for each in again)
 
 
-def _is_below(url: str, top: str) -> bool:
+def is_below(url: str, top: str) -> bool:
+    """Whether a URL is another one, or stands below it."""
     return url == top or url.startswith((f"{top}/", f"{top}?"))
 
 

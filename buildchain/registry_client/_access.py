@@ -12,14 +12,15 @@ import typing
 import urllib.parse
 from collections.abc import Iterable, Mapping
 
-from buildchain import errors, fetch
+from buildchain import errors, fetch, urls
 from buildchain.registry_client import _credentials, _documents, _sites
 
 MAX_TOKEN_BYTES = 1 << 20
 MAX_CHALLENGE = 4096
 _CLIENT = "metalk8s-buildchain"
 
-_PATH = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|referrers)/[^/]+")
+# What stands before the repository is another where a rewrite leads.
+_PATH = re.compile(r"(?:.*?/v2)?/(?P<repository>.+)/(?P<kind>manifests|blobs|referrers)/[^/]+")
 
 # RFC 9110 section 11.6.1; servers that send several headers have them joined by commas.
 _CHALLENGE = re.compile(
@@ -63,7 +64,8 @@ class Access:
         options: fetch.Options,
     ) -> None:
         self._sites = sites
-        self._bases = {endpoint.base for registry in registries for endpoint in sites.endpoints(registry)}
+        bases = {endpoint.base for registry in registries for endpoint in sites.endpoints(registry)}
+        self._tops = {place for base in bases for place in options.rewrites.places(base)}
         self._keyring = keyring
         self._options = dataclasses.replace(options, access=_TokenAccess(sites))
         self._lock = threading.Lock()
@@ -101,12 +103,12 @@ class Access:
 
     def _place(self, url: str) -> tuple[_Key | None, str]:
         """What secrets for a URL are kept under, and what kind of thing it names; None if it is no registry's."""
-        parts = urllib.parse.urlsplit(url)
-        base = f"{parts.scheme}://{parts.netloc}"
+        plain = urls.shown(url)
+        parts = urllib.parse.urlsplit(plain)
         found = _PATH.fullmatch(parts.path)
-        if not found or base not in self._bases:
+        if not found or not any(urls.is_below(plain, top) for top in self._tops):
             return None, ""
-        return (base, found["repository"]), found["kind"]
+        return (f"{parts.scheme}://{parts.netloc}", found["repository"]), found["kind"]
 
     def _secret(self, url: str, key: _Key, challenges: Mapping[str, Mapping[str, str]], refused: str | None) -> str:
         base, repository = key

@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from buildchain import digest, errors, fetch, lock, oci, registry_client, store
+from buildchain import digest, errors, fetch, lock, oci, registry_client, store, urls
 from buildchain.registry_client import _access, _credentials, _documents
 from tests.support import images, mirror, registries
 
@@ -46,11 +46,13 @@ class Bench:
     sites: registry_client.Sites
     files: tuple[pathlib.Path, ...] = ()
     read_timeout_s: float = 30
+    rewrites: urls.Rewrites = urls.NONE
 
     def options(self, **more: object) -> fetch.Options:
         source = f"{self.server.host}/app"
-        access = registry_client.access(self.sites, [source, "registry.example/app"], self.files, OPTIONS)
-        options = dataclasses.replace(OPTIONS, access=access, read_timeout_s=self.read_timeout_s)
+        plain = dataclasses.replace(OPTIONS, rewrites=self.rewrites)
+        access = registry_client.access(self.sites, [source, "registry.example/app"], self.files, plain)
+        options = dataclasses.replace(plain, access=access, read_timeout_s=self.read_timeout_s)
         return dataclasses.replace(options, **more)  # type: ignore[arg-type]
 
     def resolve(self, pinned: str = "", registry: str = "", **changes: object) -> lock.Image:
@@ -569,6 +571,34 @@ def test_mirrors_in_order(tmp_path: pathlib.Path) -> None:
         assert {each.path.startswith("/v2/proxy/app/") for each in full.log} == {True}
         assert [each.status for each in empty.log][:1] == [404]
         assert len([each for each in full.log if each.path.endswith(images.hex_of(IMAGE.blobs[1]))]) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "prefix"),
+    [("", "", ""), ("", "/v2/proxy", "proxy/v2/"), ("/v2", "/v2/proxy", "proxy/"), ("/v2/app", "/v2/b/app", "b/")],
+)
+def test_a_rewritten_registry_is_asked_as_one(tmp_path: pathlib.Path, old: str, new: str, prefix: str) -> None:
+    """It gets what the registry itself would: which documents are understood, and the user's token."""
+    with registries.Registry(has_tokens=True, users={"me": "secret"}, prefix=prefix) as server:
+        made = dataclasses.replace(_guarded(tmp_path, server, "me", "secret"), sites=registry_client.Sites())
+        rewrites, _ = urls.parse_rewrites(f"https://registry.example{old} => http://x:y@{server.host}{new}")
+        made = dataclasses.replace(made, rewrites=rewrites)
+        locked = made.resolve(registry="registry.example")
+        made.pull(locked)
+        assert made.files_of(locked) == images.files_of(IMAGE)
+        accepted = {asked.headers["Accept"] for asked in server.log if "/manifests/" in asked.path}
+        assert accepted == {", ".join(_documents.TYPES)}
+
+
+def test_a_rule_about_another_registry_opens_nothing(tmp_path: pathlib.Path) -> None:
+    rewrites, _ = urls.parse_rewrites("https://registry.example/v2/app => http://cache.example/v2/app")
+    access = registry_client.access(
+        registry_client.Sites(), ["registry.example/app"], [], dataclasses.replace(OPTIONS, rewrites=rewrites)
+    )
+    assert access.headers("http://cache.example/v2/app/manifests/1.0")
+    assert access.headers("https://registry.example/v2/other/manifests/1.0")
+    assert not access.headers("http://cache.example/v2/app2/manifests/1.0")
+    assert not access.headers("http://cache.example.evil/v2/app/manifests/1.0")
 
 
 def test_https_is_the_default() -> None:
