@@ -46,7 +46,8 @@ def write_tree(found: Listing, root: pathlib.Path, destination: pathlib.Path, na
     """Write the tree of the constant configuration: links from `destination` into `root`.
 
     Raises:
-        ValueError: the prefix cannot begin a repository name; placeholders have no meaning here.
+        ValueError: the prefix cannot begin a repository name; placeholders have no meaning here; the tree would stand
+            among the images.
     """
     prefix = names.normal_prefix(name_prefix)
     if "{" in prefix:

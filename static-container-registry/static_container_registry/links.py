@@ -22,21 +22,26 @@ def write(found: listing.Listing, root: pathlib.Path, destination: pathlib.Path,
     Arguments:
         root:   where the images are; links are relative, so both folders must keep their places to each other.
         prefix: what repository names begin with, such as `a/`.
+
+    Raises:
+        ValueError: the tree would stand among the images.
     """
     top = pathlib.Path(os.path.realpath(destination))
-    top.mkdir(parents=True, exist_ok=True)
     real_root = pathlib.Path(os.path.realpath(root))
+    if top.is_relative_to(real_root):
+        raise ValueError(f"{str(destination)!a} stands inside of {str(root)!a}: the tree would count as images")
+    top.mkdir(parents=True, exist_ok=True)
     new = {f"{prefix}{repository.name}": repository for repository in found.repositories}
     with tempfile.TemporaryDirectory(prefix=".new-", dir=top) as temporary:
         for number, (name, repository) in enumerate(new.items()):
             final = top / "repos" / name
-            stamp = hashlib.sha256(repr((name, str(real_root), str(top), repository)).encode()).hexdigest()
+            stamp = _stamp(prefix, (name, str(real_root), str(top), repository))
             if not _is_stamped(final, stamp):
                 staged = pathlib.Path(temporary) / str(number)
                 _stage(repository, name, real_root, staged, final)
                 _swap(staged, final, stamp)
     for name in _names(top):
-        if name.startswith(prefix) and name not in new:
+        if name not in new and _is_of(top / "repos" / name, prefix):
             _remove_repository(top / "repos" / name)
     _write_json(top / "_catalog.json", {"repositories": _names(top)})
 
@@ -65,6 +70,19 @@ def _swap(staged: pathlib.Path, final: pathlib.Path, stamp: str) -> None:
     for part in sorted(staged.iterdir()):
         part.rename(final / part.name)
     (final / "_stamp").write_text(stamp)
+
+
+def _stamp(prefix: str, content: object) -> str:
+    """With which prefix a repository was written, and a digest of everything that made it."""
+    return f"{prefix}\n{hashlib.sha256(repr(content).encode()).hexdigest()}"
+
+
+def _is_of(directory: pathlib.Path, prefix: str) -> bool:
+    """Whether a repository was written with this prefix: others may begin with it, and all begin with none."""
+    try:
+        return (directory / "_stamp").read_text().partition("\n")[0] == prefix
+    except OSError:
+        return False
 
 
 def _is_stamped(directory: pathlib.Path, stamp: str) -> bool:

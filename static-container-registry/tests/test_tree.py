@@ -1,5 +1,6 @@
 """The constant output: the same questions, and new images without new text."""
 
+import json
 import pathlib
 import re
 
@@ -63,6 +64,28 @@ def test_writing_again_replaces_what_had_the_same_prefix(tmp_path: pathlib.Path)
         assert registry.get("/v2/a/manifests/v2").status == 200
         assert registry.get("/v2/a/b/manifests/v1").status == 404
         assert registry.get("/v2/c/manifests/v1").status == 200
+
+
+def test_media_of_other_prefixes_stay(tmp_path: pathlib.Path) -> None:
+    root, destination = tmp_path / "root", tmp_path / "tree"
+    images.write_directory(root / "app" / "v1", images.random_image())
+    for prefix in ("m", "m-1", "m/x", "", "m"):
+        _write(root, destination, prefix)
+    names = json.loads((destination / "_catalog.json").read_text())["repositories"]
+    assert names == ["app", "m-1/app", "m/app", "m/x/app"]
+    (root / "app").rename(root / "new")
+    _write(root, destination)
+    names = json.loads((destination / "_catalog.json").read_text())["repositories"]
+    assert names == ["m-1/app", "m/app", "m/x/app", "new"]
+
+
+@pytest.mark.parametrize("place", [".", "tree", "link/tree"])
+def test_a_tree_among_the_images_is_refused(tmp_path: pathlib.Path, place: str) -> None:
+    images.write_directory(tmp_path / "app" / "v1", images.random_image())
+    (tmp_path / "link").symlink_to(".")
+    with pytest.raises(ValueError, match="stands inside of"):
+        _write(tmp_path, tmp_path / place)
+    assert {path.name for path in tmp_path.iterdir()} == {"app", "link"}
 
 
 @pytest.mark.parametrize(
