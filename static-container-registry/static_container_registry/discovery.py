@@ -140,7 +140,7 @@ class _Reader:
         """Take up every image that the index of a layout names."""
         self._used |= {_join(directory, name) for name in ("oci-layout", "index.json")}
         try:
-            index = parse.json_object(self._read_file(_join(directory, "index.json")))
+            index = parse.json_object(self._bytes(_join(directory, "index.json")))
             rows = index.get("manifests")
             if not isinstance(rows, list):
                 raise parse.UnfitError("index.json names no manifests")
@@ -221,6 +221,9 @@ class _Reader:
             raise parse.UnfitError(f"{path} is not here")
         if self._files[path] > MAX_MANIFEST_SIZE:
             raise parse.UnfitError(f"a manifest of more than {MAX_MANIFEST_SIZE} bytes")
+        return self._bytes(path)
+
+    def _bytes(self, path: str) -> bytes:
         try:
             return self._read_file(path)
         except OSError as error:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import pathlib
@@ -150,6 +151,22 @@ def test_links_inside_are_followed_and_links_outside_are_not(tmp_path: pathlib.P
     assert set(reasons) == {"a/loop", "b", "dangling"}
     assert "stands in" in reasons["a/loop"]
     assert "out of the root" in reasons["b"]
+
+
+@pytest.mark.parametrize("broken", ["bad/1/manifest.json", "bad/index.json"])
+def test_a_file_that_cannot_be_read_costs_its_own_images_alone(broken: str) -> None:
+    image = images.files_of(images.random_image())
+    files = {f"good/1/{name}": each for name, each in image.items()}
+    files |= {"bad/oci-layout": b"{}", broken: b""}
+
+    def read_file(path: str) -> bytes:
+        if path == broken:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return files[path]
+
+    found = discovery.read({path: len(each) for path, each in files.items()}, read_file)
+    assert [each.name for each in found.repositories] == ["good"]
+    assert skipped(found)[broken.rpartition("/")[0]] == "Permission denied"
 
 
 def test_a_sparse_index_is_served_and_noted() -> None:
