@@ -32,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.strict and found.skipped:
             print(f"{len(found.skipped)} skipped, and --strict allows none; nothing is written", file=sys.stderr)
             return FOUND_WRONG
-        sys.stdout.write(_tree(chosen, found, root) if chosen.tree else _classic(chosen, found, root))
+        _print(_tree(chosen, found, root) if chosen.tree else _classic(chosen, found, root))
     except OSError as error:
-        parser.error(f"{error.filename!a}: {error.strerror}")
+        parser.error(f"{ascii(error.filename) if error.filename else 'standard output'}: {error.strerror}")
     except ValueError as error:
         parser.error(str(error))
     return GOOD
@@ -55,6 +55,12 @@ def _tree(chosen: argparse.Namespace, found: listing.Listing, root: pathlib.Path
     text = static_container_registry.render_constant(chosen.server_root or names.checked_literal_root(str(destination)))
     static_container_registry.write_tree(found, root, destination, chosen.name_prefix)
     return text
+
+
+def _print(text: str) -> None:
+    """Write all of it now: nobody could be told of a full disk at the end of the program."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _absolute(path: str) -> pathlib.Path:

@@ -78,6 +78,17 @@ def test_misuse(root: pathlib.Path, capsys: pytest.CaptureFixture[str], argument
     assert captured.out == ""
 
 
+def test_a_full_disk_is_told(root: pathlib.Path) -> None:
+    """However little there is to write."""
+    source = pathlib.Path(static_container_registry.__file__).parent.parent
+    for arguments in ([str(root)], ["--only-constants"]):
+        argv = [sys.executable, "-m", "static_container_registry", *arguments]
+        with pathlib.Path("/dev/full").open("w") as full:
+            done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=source)
+        assert done.returncode == 2
+        assert done.stderr.endswith("error: standard output: No space left on device\n")
+
+
 def test_it_runs_as_a_module_and_without_any_other_package(root: pathlib.Path) -> None:
     source = pathlib.Path(static_container_registry.__file__).parent.parent
     argv = [
