@@ -12,6 +12,8 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,126}/[A-Za-z0-9][A-Za-z0-9.+_-]{0,126}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _JINJA = re.compile(r"\{\{[^{}'\"\\$;]*\}\}")
+# ngx_http_script.c: a dollar sign begins a variable, and nothing else can be meant by it.
+_LONE_DOLLAR = re.compile(r"\$(?!\w|\{\w+\}|\{\{)", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 # distribution specification 1.1: clients limit "hostname, colon, port, slash, name" to 255 characters.
@@ -60,6 +62,8 @@ def checked_server_root(text: str) -> str:
     """
     if not text or len(text) > MAX_ROOT_LENGTH or _CONTROL.search(text):
         raise ValueError(f"{text!a} is empty, longer than {MAX_ROOT_LENGTH} or has a control character")
+    if _LONE_DOLLAR.search(text):
+        raise ValueError(f"{text!a} has a $ that begins no variable of nginx")
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -82,6 +82,15 @@ def test_a_folder_that_nginx_cannot_be_told(text: str) -> None:
         names.checked_literal_root(text)
 
 
-@pytest.mark.parametrize("text", ["$metalk8s_2_5_1_images", "{{ registry_root }}", "/srv/a b;\"'", "/srv/\u20ac"])
+@pytest.mark.parametrize("text", ["/srv/$", "$", "/srv/$/x", "${x", "/${}/y", "$-x", "/$\u20ac"])
+def test_a_dollar_sign_that_nginx_refuses(text: str) -> None:
+    with pytest.raises(ValueError, match="begins no variable"):
+        names.checked_server_root(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["$metalk8s_2_5_1_images", "/srv/${x}y", "{{ registry_root }}", "${{ name }}", "/srv/a b;\"'", "/srv/\u20ac"],
+)
 def test_an_expression_is_a_server_root(text: str) -> None:
     assert names.checked_server_root(text) == text
