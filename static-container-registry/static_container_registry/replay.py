@@ -58,11 +58,17 @@ class Answer:
 
 
 class Registry:
-    """A registry at an address; every request has a connection of its own, as that of an old client."""
+    """A registry at an address; every request has a connection of its own, as that of an old client.
+
+    Raises:
+        ValueError: the address is not one.
+    """
 
     def __init__(self, url: str, context: ssl.SSLContext | None = None) -> None:
         self._parts = urllib.parse.urlsplit(url)
         self._context = context
+        if self._parts.scheme not in ("http", "https") or not self._parts.hostname:
+            raise ValueError(f"{url!a} is no URL of a registry, such as http://127.0.0.1:8080")
 
     def ask(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Answer:
         """Send one request and read its answer whole."""
@@ -382,7 +388,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         found, prefix = discovery.discover(chosen.root), names.normal_prefix(chosen.name_prefix)
         results = list(checks(Registry(chosen.url), found, chosen.root, prefix))
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except OSError as error:
+        parser.error(f"{error.filename or chosen.url}: {error.strerror or error}")
+    except (ValueError, http.client.HTTPException) as error:
         parser.error(str(error))
     for check in results:
         if check.problem or chosen.verbose:

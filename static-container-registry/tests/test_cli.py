@@ -6,7 +6,7 @@ import pytest
 
 import static_container_registry
 from scr_testing import images
-from static_container_registry import cli
+from static_container_registry import cli, replay
 
 
 @pytest.fixture
@@ -87,6 +87,24 @@ def test_a_full_disk_is_told(root: pathlib.Path) -> None:
             done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=source)
         assert done.returncode == 2
         assert done.stderr.endswith("error: standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("127.0.0.1:8080", "'127.0.0.1:8080' is no URL of a registry"),
+        ("http://", "'http://' is no URL of a registry"),
+        ("http://127.0.0.1:1", "error: http://127.0.0.1:1: Connection refused"),
+        ("http://127.0.0.1:x", "Port could not be cast"),
+    ],
+)
+def test_a_replay_without_a_registry(
+    root: pathlib.Path, capsys: pytest.CaptureFixture[str], url: str, message: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        replay.main([url, str(root)])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_it_runs_as_a_module_and_without_any_other_package(root: pathlib.Path) -> None:
