@@ -66,6 +66,9 @@ def _add_images(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def _check_images(arguments: argparse.Namespace) -> int:
     report = references.check(*verify.read(arguments.path))
+    if not (report.references or report.unused):
+        hint = "Name an ISO file, or the folder where a medium is mounted or staged: the one with images/ in it."
+        raise errors.BuildchainError(str(arguments.path), "holds no image and names none", hint)
     sys.stdout.write(str(report))
     return 1 if report.findings else 0
 

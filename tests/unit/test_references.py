@@ -151,3 +151,9 @@ def test_the_command_ends_with_the_verdict(tmp_path: pathlib.Path, capsys: pytes
     assert cli.main(["images", "check", str(tmp_path)]) == 1
     assert "salt/bad.sls:1: forgotten-by-all:1: is not on the medium\n" in capsys.readouterr().out
     assert cli.main(["images", "check", str(tmp_path / "nowhere")]) == 2
+
+
+def test_a_folder_that_is_no_medium_is_not_in_order(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert cli.main(["images", "check", str(tmp_path)]) == 2
+    assert "holds no image and names none" in capsys.readouterr().err
