@@ -7,6 +7,8 @@ import json
 import os
 import pathlib
 import random
+import threading
+import time
 from collections.abc import Iterator, Mapping
 
 import hypothesis
@@ -413,7 +415,50 @@ def test_a_manifest_that_is_not_its_digest(bench: Bench) -> None:
         bench.resolve()
 
 
-def test_a_busy_registry_is_asked_less(bench: Bench) -> None:
+class Overload:
+    """Answers the first `jobs` questions, all of which are under way then, with a lie; counts the others at once."""
+
+    def __init__(self, lie: mirror.Lie, jobs: int) -> None:
+        self.at_once: list[int] = []
+        self._lie = lie
+        self._jobs = jobs
+        self._asked = self._active = 0
+        self._lock = threading.Lock()
+        self._together = threading.Barrier(jobs)
+
+    def __call__(self, answer: mirror.Answer) -> None:
+        with self._lock:
+            self._asked += 1
+            is_good = self._asked > self._jobs
+            if is_good:
+                self._active += 1
+                self.at_once.append(self._active)
+        if not is_good:
+            self._together.wait(60)
+            self._lie(answer)
+            return
+        time.sleep(0.1)
+        with self._lock:
+            self._active -= 1
+        answer.honest_head()
+        answer.body(answer.asked.offset, len(answer.content))
+
+
+@pytest.mark.parametrize("lie", [mirror.status(429, "0"), mirror.status(503, "0"), STALL])
+def test_a_busy_registry_is_asked_less(bench: Bench, lie: mirror.Lie) -> None:
+    many = images.random_image(range(6), size=20_000)
+    bench.server.push("app", "1.0", many)
+    locked = bench.resolve()
+    overload = Overload(lie, OPTIONS.jobs)
+    for blob in many.blobs[1:]:
+        bench.server.lie(f"/v2/app/blobs/sha256:{images.hex_of(blob)}", *[overload] * 10)
+    bench.pull(locked, read_timeout_s=2 if lie in SILENT else 30)
+    # Half of them, until as many have come well.
+    assert max(overload.at_once[:3]) <= OPTIONS.jobs // 2
+    assert bench.files_of(locked) == images.files_of(many)
+
+
+def test_what_a_busy_registry_refused_is_asked_for_once_more(bench: Bench) -> None:
     many = images.random_image(range(30), size=3000)
     bench.server.push("app", "1.0", many)
     locked = bench.resolve()
