@@ -31,7 +31,7 @@ _HERE_DOCUMENT = re.compile(r"(?:^|\s)[0-9]*<<-?\s*[\"']?[A-Za-z_]")
 _FLAG = re.compile(r"--(?P<name>[a-z-]+)(?:=(?P<value>\S*))?\s+")
 _STAGE = re.compile(r"(?P<image>\S+)(?:\s+[Aa][Ss]\s+(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*))?")
 _VARIABLE = re.compile(r"\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\})")
-_REMOTE = re.compile(r"(?:https?|git|ssh|ftp)://|git@|github\.com/", re.IGNORECASE)
+_REMOTE = ("http://", "https://", "git://", "ssh://", "ftp://", "git@", "github.com/")
 # Docker's rule: what stands before the first slash is a host if it has a dot or a port, or is localhost.
 _HOST = re.compile(r"(?:[^/]*[.:][^/]*|localhost)/")
 _IMAGE = re.compile(r"(?P<name>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)(?::(?P<tag>[\w][\w.-]{0,127}))?")
@@ -217,8 +217,18 @@ def _problems_of(each: Instruction) -> Iterator[str]:
         yield f"{each.keyword} --{flag}: not every engine has it, or it changes what a build depends on"
     if each.keyword in LAYERED and _HERE_DOCUMENT.search(each.rest):
         yield "here-documents need BuildKit; put the text into a file of the context"
-    if each.keyword == "ADD" and any(_REMOTE.match(source) for source in each.sources()):
-        yield "ADD from the internet; declare it under `sources` in build.yaml, with its digest"
+    if each.keyword == "ADD":
+        yield from _problems_of_sources(each.sources())
+
+
+def _problems_of_sources(sources: Sequence[str]) -> Iterator[str]:
+    """What the engine itself, which has a network, would fetch."""
+    for source in sources:
+        known, dollar, _ = source.lower().partition("$")
+        if known.startswith(_REMOTE):
+            yield "ADD from the internet; declare it under `sources` in build.yaml, with its digest"
+        elif dollar and any(each.startswith(known) for each in _REMOTE):
+            yield f"ADD {source}: a variable may hold an address; write ./{source} for a file of the context"
 
 
 def _stage(each: Instruction, stages: Sequence[Stage], values: Mapping[str, str], problems: list[Problem]) -> Stage:

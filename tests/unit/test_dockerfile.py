@@ -86,6 +86,8 @@ COPY --from=0 /a /
         ("FROM a\nCOPY --from=quay.io/b /c /d", 2, "quay.io/b is on the internet"),
         ("FROM a\nADD https://example.com/x /x", 2, "ADD from the internet"),
         ("FROM a\nADD git@example.com:x.git /x", 2, "ADD from the internet"),
+        ("FROM a\nARG U=https://example.com/x\nADD $U /x", 3, "write ./$U for a file"),
+        ('FROM a\nARG U\nADD ["a", "HTT${U}", "/x"]', 3, "may hold an address"),
         ("FROM a\nRUN --mount=type=cache,target=/x true", 2, "RUN --mount: not every engine has it"),
         ("FROM a\nRUN --network=host true", 2, "RUN --network: not every engine has it"),
         ("FROM a\nRUN cat <<EOF\nx\nEOF", 2, "here-documents need BuildKit"),
@@ -100,6 +102,11 @@ COPY --from=0 /a /
 def test_what_is_refused_in_a_dockerfile(text: str, line: int, problem: str) -> None:
     _, problems = syntax.parse(text, {})
     assert any(number == line and problem in why for number, why in problems), problems
+
+
+def test_a_variable_in_the_name_of_a_file_is_no_address() -> None:
+    text = "FROM a\nARG V=1\nADD tool-$V.tar.gz ./$V a$V /x/\nCOPY $V /\n"
+    assert syntax.parse(text, {})[1] == []
 
 
 _WORDS = [
