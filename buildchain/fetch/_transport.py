@@ -43,6 +43,10 @@ _RENEWALS = 2
 
 _HINT_ADDRESS = "Mend this address, or choose another mirror."
 _HINT_CA = "Set CA_BUNDLE in .env to the file of the certificate authority that signed this server's certificate."
+_HINT_PLAIN = (
+    "If plain HTTP is what it shall speak, say so: http:// in a mirror's address or in https_proxy, plain-http in "
+    "registries.yaml."
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -214,6 +218,8 @@ class Client:
             if isinstance(cause, ssl.SSLCertVerificationError):
                 why = f"its certificate is not trusted: {cause.verify_message}"
                 raise errors.TransportError(shown(url), why, _HINT_CA) from error
+            if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
+                raise errors.TransportError(shown(url), "answers without TLS", _HINT_PLAIN) from error
             is_overload = has_connected and _is_timeout(cause)
             why = self._reason(error, cause)
             raise _attempts.AttemptError(why, has_connected=has_connected, is_overload=is_overload) from error

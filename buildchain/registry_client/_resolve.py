@@ -38,13 +38,20 @@ def resolve(wanted: lock.ImageRequest, pinned: str, client: _client.Client, held
         pinned: the digest that the intent gives, or "".
 
     Raises:
-        ResolveError:   the tag stands for another digest, or lacks a platform.
+        ResolveError:   the tag is not there, stands for another digest, or lacks a platform.
         BuildchainError: the registry does not give it, or it cannot ship; with the reason.
     """
     try:
         return _Resolution(wanted, pinned, client, held).run()
     except _documents.UnfitError as error:
         raise errors.BuildchainError(f"image {wanted.name} ({_spell(wanted)})", str(error), _HINT_FIT) from error
+    except errors.TransportError as error:
+        if error.status != 404:
+            raise
+        tried = error.hint.splitlines()[1:]
+        hint = "\n".join([f"Check repository and tag of this image in {manifest.FILE_NAME}.", *tried])
+        why = f"{_spell(wanted)} cannot be had: {error.what}: {error.why}"
+        raise errors.ResolveError(f"image {wanted.name}", why, hint) from error
 
 
 class _Resolution:

@@ -165,6 +165,28 @@ def test_a_platform_that_is_not_there(bench: Bench, image: images.Image) -> None
     assert "Set platform (or platforms)" in str(caught.value)
 
 
+def test_a_tag_that_is_not_there(bench: Bench) -> None:
+    """The hint is not the command that has just been typed."""
+    elsewhere = registry_client.Endpoint(bench.server.url, "proxy/")
+    site = registry_client.Site((elsewhere,), is_plain=True)
+    made = dataclasses.replace(bench, sites=registry_client.Sites({bench.server.host: site}))
+    with pytest.raises(errors.ResolveError) as caught:
+        made.resolve(tag="2.0")
+    assert str(caught.value) == (
+        f"image app: {bench.server.host}/app:2.0 cannot be had: "
+        f"{bench.server.url}/v2/proxy/app/manifests/2.0: HTTP 404 Not Found\n"
+        "Check repository and tag of this image in distribution.yaml.\n"
+        f"Also tried: {bench.server.url}/v2/app/manifests/2.0: HTTP 404 Not Found"
+    )
+
+
+def test_a_registry_without_tls(bench: Bench) -> None:
+    made = dataclasses.replace(bench, sites=registry_client.Sites())
+    with pytest.raises(errors.TransportError) as caught:
+        made.resolve()
+    assert "answers without TLS\nIf plain HTTP is what it shall speak, say so" in str(caught.value)
+
+
 def test_a_variant_is_a_kind_of_its_architecture() -> None:
     assert _documents.is_platform("linux/arm64", "linux/arm64/v8")
     assert _documents.is_platform("linux/arm/v7", "linux/arm/v7")
