@@ -16,7 +16,7 @@ import pytest
 from hypothesis import strategies
 
 from buildchain import digest, errors, fetch, lock, oci, registry_client, store, urls
-from buildchain.registry_client import _access, _credentials, _documents
+from buildchain.registry_client import _access, _credentials, _documents, _resolve
 from tests.support import images, mirror, registries
 
 OPTIONS = fetch.Options(
@@ -237,6 +237,82 @@ def test_what_refers_to_an_image_comes_along_on_request(bench: Bench) -> None:
     assert {file.path for file in other.files()} == images.files_of(signature).keys()
 
 
+REFERRERS = f"/v2/app/referrers/{IMAGE.digest}"
+
+
+def _page(*referring: images.Image, following: str = "") -> mirror.Lie:
+    """A part of a list of referrers, and where it goes on."""
+    content = images.index(referring).manifest
+    more = {"Link": f'<{following}>; rel="next"'} if following else {}
+
+    def answer(asked: mirror.Answer) -> None:
+        asked.head(200, {"Content-Type": images.OCI_INDEX, "Content-Length": str(len(content)), **more})
+        asked.send(content)
+
+    return answer
+
+
+def test_a_long_list_of_referrers_is_read_to_its_end(bench: Bench) -> None:
+    sboms = [images.artifact(IMAGE, f"application/x{number}") for number in range(3)]
+    bench.server.push("app", "1.0", IMAGE, *sboms)
+    bench.server.lie(REFERRERS, _page(*sboms[:2], following="?n=2&last=x"))
+    bench.server.lie(f"{REFERRERS}?n=2&last=x", _page(sboms[2]))
+    locked = bench.resolve(has_signatures=True)
+    assert {str(each.content.digest) for each in locked.manifests} == {each.digest for each in (IMAGE, *sboms)}
+
+
+@pytest.mark.parametrize(
+    ("following", "reason"),
+    [
+        ("http://elsewhere.example/v2/", "continues its list on another host: 'http://elsewhere.example/v2/'"),
+        (REFERRERS, "its list has more than 100 pages"),
+    ],
+)
+def test_a_list_of_referrers_without_an_end(bench: Bench, following: str, reason: str) -> None:
+    bench.server.lie(REFERRERS, *[_page(following=following)] * 200)
+    with pytest.raises(errors.TransportError, match=reason):
+        bench.resolve(has_signatures=True)
+
+
+def test_what_is_listed_has_to_refer_to_the_image(bench: Bench) -> None:
+    stranger = images.artifact(AMD, "application/spdx+json")
+    bench.server.push("app", "1.0", IMAGE, stranger)
+    bench.server.lie(REFERRERS, _page(stranger))
+    with pytest.raises(errors.BuildchainError, match=f"lists {stranger.digest} as its referrer, which does not refer"):
+        bench.resolve(has_signatures=True)
+
+
+def test_more_referrers_than_anybody_has(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_resolve, "MAX_REFERRERS", 2)
+    sboms = [images.artifact(IMAGE, f"application/x{number}") for number in range(3)]
+    bench.server.push("app", "1.0", IMAGE, *sboms)
+    bench.server.lie(REFERRERS, _page(*sboms))
+    with pytest.raises(errors.BuildchainError, match="has more than 2 referrers"):
+        bench.resolve(has_signatures=True)
+
+
+def test_an_index_is_no_signature_of_cosign(bench: Bench) -> None:
+    bench.server.push("app", f"sha256-{IMAGE.hex}.sig", INDEX)
+    with pytest.raises(errors.BuildchainError, match=f"has an index under the tag sha256-{IMAGE.hex}.sig"):
+        bench.resolve(has_signatures=True)
+
+
+def test_all_images_that_cannot_be_resolved_are_told(bench: Bench) -> None:
+    good = lock.ImageRequest("good", f"{bench.server.host}/app", "1.0", ("linux/amd64",))
+    gone = dataclasses.replace(good, name="gone", tag="9")
+    moved = dataclasses.replace(good, name="moved")
+    client = registry_client.Client(bench.sites, bench.options())
+    with pytest.raises(errors.BuildchainError) as caught:
+        registry_client.resolve_all({good: "", gone: "", moved: INDEX.digest}, {}, client, bench.held, jobs=2)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "images: 2 of 3 images cannot be resolved"
+    assert [line.split(":")[0] for line in lines[1:3]] == ["  image gone", "  image moved"]
+    assert len(lines) == 5  # a hint for each
+    known = bench.resolve()
+    kept = {good: known}
+    assert registry_client.resolve_all({good: INDEX.digest}, kept, client, bench.held, jobs=2) == (known,)
+
+
 # What cannot ship, with its reason.
 
 
@@ -245,6 +321,12 @@ def _layer(**changes: object) -> bytes:
     row = {**images.descriptor(b"x", "application/vnd.oci.image.layer.v1.tar"), **changes}
     config = images.descriptor(b"{}", "application/vnd.oci.empty.v1+json")
     return json.dumps({"schemaVersion": 2, "config": config, "layers": [row]}).encode()
+
+
+def _configured(**changes: object) -> bytes:
+    """A manifest of an image with an odd configuration."""
+    config = {**images.descriptor(b"{}", "application/vnd.oci.image.config.v1+json"), **changes}
+    return json.dumps({"schemaVersion": 2, "config": config, "layers": []}).encode()
 
 
 def _index(*rows: object, **changes: object) -> bytes:
@@ -279,10 +361,13 @@ FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
         (_index(mediaType=images.DOCKER_LIST), images.OCI_INDEX, "but its registry calls it"),
         (_index("a"), images.OCI_INDEX, r"no proper manifests\[0\]"),
         (b"[" * 100_000, images.OCI_MANIFEST, "is not proper JSON"),
+        (_configured(size=5 << 20), images.OCI_MANIFEST, "has a configuration of 5242880 bytes"),
+        (_configured(), images.OCI_MANIFEST, "its configuration names no platform"),
     ],
 )
 def test_what_cannot_ship(bench: Bench, content: bytes, media_type: str, reason: str) -> None:
     bench.server.put(MANIFEST, content, media_type)
+    bench.server.add(f"v2/app/blobs/sha256:{images.hex_of(b'{}')}", b"{}")
     with pytest.raises(errors.BuildchainError, match=reason) as caught:
         bench.resolve()
     assert f"{bench.server.host}/app:1.0" in str(caught.value)
@@ -558,15 +643,41 @@ def test_an_identity_token_is_exchanged(tmp_path: pathlib.Path) -> None:
         ("Bearer service=x", "without a proper URL: ''"),
         ('Bearer realm="{url}/v2/app/manifests/sha256:0"', "401|404"),
         ('Bearer realm="{url}/text"', "gives no token"),
+        ('Bearer realm="{url}/html"', "gives no token"),
     ],
 )
 def test_an_odd_challenge(tmp_path: pathlib.Path, challenge: str, reason: str) -> None:
     with registries.Registry(has_tokens=True) as server:
         made = _guarded(tmp_path, server)
         server.add("text?scope=repository%3Aapp%3Apull", b'{"token": "a\\r\\nb"}')
+        server.add("html?scope=repository%3Aapp%3Apull", b"<html>")
         server.challenge = challenge.replace("{url}", server.url)
         with pytest.raises(errors.TransportError, match=reason):
             made.resolve()
+
+
+def test_a_token_server_gets_no_password_over_plain_http() -> None:
+    access = registry_client.access(registry_client.Sites(), ["registry.example/app"], [], OPTIONS)
+    challenge = 'Bearer realm="http://token.example/x",service="y"'
+    with pytest.raises(errors.TransportError, match="a token server that speaks plain HTTP: http://token"):
+        access.renew("https://registry.example/v2/app/manifests/1.0", challenge, {})
+
+
+def test_a_token_that_nobody_takes(tmp_path: pathlib.Path) -> None:
+    with registries.Registry(has_tokens=True, token_uses=0) as server:
+        made = _guarded(tmp_path, server)
+        with pytest.raises(errors.TransportError, match="HTTP 401"):
+            made.resolve()
+        assert len(server.token_log) == 2
+
+
+def test_a_token_in_the_file_of_credentials(tmp_path: pathlib.Path) -> None:
+    with registries.Registry(has_tokens=True, users={"me": "secret"}) as server:
+        made = _guarded(tmp_path, server)
+        server._tokens["my-own"] = 100
+        made.files[1].write_text(json.dumps({"auths": {server.host: {"registrytoken": "my-own"}}}))
+        made.pull(made.resolve())
+        assert server.token_log == []
 
 
 @pytest.mark.parametrize(
