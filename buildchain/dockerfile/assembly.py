@@ -174,7 +174,7 @@ def _check_sources(wanted: recipe.Recipe, source: store.Store) -> None:
     missing = [each for each in wanted.sources if not source.has(each.content)]
     if missing:
         why = "\n".join(["not all sources are in the store", *(f"  {each.url}" for each in missing)])
-        raise errors.BuildchainError(wanted.source, why, "Run ./doit.sh pull.")
+        raise errors.BuildchainError(wanted.source, why, "Run ./doit.sh again, without OFFLINE.")
     for each in wanted.sources:
         source.verify(each.content)
 

@@ -82,6 +82,22 @@ def test_every_public_task_stands_in_its_page() -> None:
     assert listed == public
 
 
+def test_whatever_is_to_be_typed_is_a_task() -> None:
+    """In messages, pages and scripts; what follows doit.sh there is a task, a command of doit or an English word."""
+    tasks = {name.removeprefix("task_") for name in vars(dodo) if name.startswith("task_")}
+    commands = {"clean", "forget", "info", "list", "tabcompletion"}
+    words = {"again", "calls", "does", "is", "once", "runs", "without"}
+    paths = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "buildchain").rglob("*.py")]
+    typed = {
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in paths
+        if "_build" not in path.parts
+        for name in re.findall(r"\./doit\.sh ([a-z_]+)", path.read_text(encoding="utf-8"))
+    }
+    assert len(typed) > 30
+    assert {(path, name) for path, name in typed if name not in tasks | commands | words} == set()
+
+
 def _commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
     """Every command by the words to type."""
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
