@@ -36,13 +36,17 @@ _CALL = re.compile(r"\b(?:build_)?image_name\(\s*(?:name\s*=\s*)?(?:(?P<quote>[\
 _VERSIONS = re.compile(r"\bversions\.images(?:\.(?:get\(\s*)?|\[\s*)(?P<quote>[\"']?)(?P<name>[\w-]+)(?P=quote)")
 _METHODS = {"get", "items", "keys", "values"}
 _SCALAR = r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|(?:\{\{.*?\}\}|\{%.*?%\}|\$\{[^}]*\}|[^\s\"'#,{}\[\]])+"
+_PROPERTIES = r"(?:[&!][^\s,{}\[\]]*\s+)*"
+"""YAML's anchors and tags."""
 _VALUE = re.compile(
-    rf"(?:^|[\s,{{\[\"'-])(?P<key>[\w.-]{{0,64}}image)[\"']?\s*(?P<sign>[:=])\s*(?P<value>{_SCALAR})", re.IGNORECASE
+    rf"(?:^|[\s,{{\[\"'-])(?P<key>[\w.-]{{0,64}}image)[\"']?\s*(?P<sign>[:=])\s*{_PROPERTIES}(?P<value>{_SCALAR})",
+    re.IGNORECASE,
 )
 _FLOW = re.compile(r"\bimage[\"']?\s*:\s*\{(?!\{)(?P<rows>(?:\{\{.*?\}\}|[^{}])*)\}")
-_ROW = re.compile(rf"[\"']?(?P<key>\w+)[\"']?\s*:\s*(?P<value>{_SCALAR})")
+_ROW = re.compile(rf"[\"']?(?P<key>\w+)[\"']?\s*:\s*{_PROPERTIES}(?P<value>{_SCALAR})")
 _LINE = re.compile(
-    rf"^(?P<indent>\s*)(?P<dash>(?:-\s+)*)[\"']?(?P<key>[\w.-]+)[\"']?\s*:(?:\s+(?P<value>{_SCALAR}))?\s*(?:#.*|,)?$"
+    rf"^(?P<indent>\s*)(?P<dash>(?:-\s+)*)[\"']?(?P<key>[\w.-]+)[\"']?\s*:(?:\s+{_PROPERTIES}(?P<value>{_SCALAR}))?"
+    r"\s*(?:#.*|,)?$"
 )
 _ITEM = re.compile(r"^(?P<indent>\s*)-\s+[\"']?(?P<value>[^\s\"':#]+:[^\s\"':#]+)[\"']?\s*(?:#.*)?$")
 _OWN = re.compile(rf"{re.escape(REGISTRY)}/[^\s\"',;)\]]+")
@@ -136,7 +140,7 @@ def _in_lists(lines: Iterable[str]) -> Iterator[Use]:
 
 def _parsed(line: int, text: str) -> Iterator[Use]:
     value = _masked(text.strip().rstrip(","))
-    if value.lower() in _NO_IMAGES or " " in value or "://" in value or "{{" in value:
+    if value.lower() in _NO_IMAGES or value.startswith(("/", "./", "../")) or re.search(" |://|{{", value):
         return
     value, _, digest = value.partition("@")
     front, _, last = value.rpartition("/")
@@ -157,4 +161,7 @@ def _masked(value: str) -> str:
 
 
 def _plain(value: str) -> str:
+    """A scalar without its quotes; an alias is a variable, whose value was looked at where its anchor stands."""
+    if value.startswith("*"):
+        return f"${value[1:]}"
     return value[1:-1] if value[:1] in "\"'" and value[:1] == value[-1:] and len(value) > 1 else value
