@@ -132,7 +132,7 @@ class Engine:
 
         podman is told not to wait for the step of a build that nobody waits for.
         """
-        if not _answers(self._address):
+        if _refusal(self._address):
             return  # it is gone; nobody can remove anything
         deadline = time.monotonic() + _PATIENCE
         for container in self._containers:
@@ -233,8 +233,8 @@ def session(environment: Mapping[str, str] = os.environ) -> Iterator[Engine]:
     import docker.errors
 
     address = _address(environment)
-    if not _answers(address):
-        raise errors.BuildchainError("container engine", f"{address} does not answer", _HINT_START)
+    if why := _refusal(address):
+        raise errors.BuildchainError("container engine", f"{address} does not answer: {why}", _HINT_START)
     try:
         client = docker.APIClient(base_url=address, version="auto")
         engine = Engine(client, address)
@@ -273,21 +273,24 @@ def _read_apart(rows: Iterable[_Row]) -> Iterator[_Row]:
     return iter(take, None)  # no generator: that would end with the first exception
 
 
-def _answers(address: str) -> bool:
-    """Whether something listens there; the SDK asks a dead engine for a minute, and forgets to close its sockets."""
+def _refusal(address: str) -> str:
+    """Why nobody answers there, if so; the SDK asks a dead engine for a minute, and forgets to close its sockets."""
     host = urllib.parse.urlsplit(address)
     is_unix = host.scheme == "unix"
     with socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET) as probe:
         try:
-            probe.connect(host.path if is_unix else (host.hostname, host.port))
-        except (OSError, TypeError):  # TypeError: no port
-            return False
-    return True
+            probe.connect(host.path if is_unix else (host.hostname, host.port or 0))
+        except (OSError, ValueError) as error:  # ValueError: the port is none
+            return getattr(error, "strerror", None) or str(error)
+    return ""
 
 
 def _address(environment: Mapping[str, str]) -> str:
     if named := environment.get("DOCKER_HOST", ""):
-        host = urllib.parse.urlsplit(named)
+        try:
+            host = urllib.parse.urlsplit(named)
+        except ValueError as error:
+            raise errors.BuildchainError(f"DOCKER_HOST={named}", str(error), "Write it as unix:///…") from error
         if host.scheme != "unix" and not (host.scheme == "tcp" and _LOOPBACK.fullmatch(host.hostname or "")):
             why = f"DOCKER_HOST={named} is another machine, which could not pull from this one's store"
             raise errors.BuildchainError("container engine", why, "Name an engine of this machine: unix:///…")

@@ -490,8 +490,12 @@ def test_the_registry_serves_what_it_was_given_and_no_more(tmp_path: pathlib.Pat
 @pytest.mark.parametrize(
     ("environment", "problem"),
     [
-        ({"DOCKER_HOST": "unix:///nowhere/docker.sock"}, "unix:///nowhere/docker.sock does not answer"),
-        ({"DOCKER_HOST": "tcp://127.0.0.1:1"}, "tcp://127.0.0.1:1 does not answer"),
+        ({"DOCKER_HOST": "unix:///nowhere/docker.sock"}, "nowhere/docker.sock does not answer: No such file"),
+        ({"DOCKER_HOST": "unix:///etc/passwd"}, "unix:///etc/passwd does not answer: Connection refused"),
+        ({"DOCKER_HOST": "tcp://127.0.0.1:1"}, "tcp://127.0.0.1:1 does not answer: Connection refused"),
+        ({"DOCKER_HOST": "tcp://127.0.0.1"}, "tcp://127.0.0.1 does not answer: "),
+        ({"DOCKER_HOST": "tcp://127.0.0.1:x"}, "tcp://127.0.0.1:x does not answer: Port could not be cast"),
+        ({"DOCKER_HOST": "tcp://[::1"}, "DOCKER_HOST=tcp://.::1: Invalid IPv6 URL"),
         ({"DOCKER_HOST": "tcp://10.0.0.1:2375"}, "DOCKER_HOST=tcp://10.0.0.1:2375 is another machine"),
         ({"DOCKER_HOST": "ssh://host"}, "is another machine"),
         ({"XDG_RUNTIME_DIR": "/nowhere"}, "there is no .* or /nowhere/podman/podman.sock"),
