@@ -152,6 +152,14 @@ def test_a_large_upload_is_refused_like_a_small_one(server: nginx.Server) -> Non
         assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
+@pytest.mark.parametrize("method", ["PROPFIND", "LOCK", "MADE-UP", "TRACE", "CONNECT"])
+def test_no_method_is_forgotten(server: nginx.Server, method: str) -> None:
+    answer = ask(server, f"/v2/{PREFIX}/nginx/manifests/1.0", method)
+    assert answer.status == 405
+    if method not in ("TRACE", "CONNECT"):  # nginx itself refuses these, before it looks at any location
+        assert answer.headers["allow"] == "GET, HEAD"
+
+
 def test_a_file_that_vanished_is_an_unknown_manifest(tmp_path: pathlib.Path) -> None:
     image = images.random_image()
     images.write_directory(tmp_path / "a" / "1", image)
