@@ -122,7 +122,8 @@ class Access:
             why = "asks for a kind of authentication that is neither Bearer nor Basic"
             raise errors.TransportError(url, why, "Choose another mirror.", 401)
         if not (credential and credential.basic):
-            raise errors.TransportError(url, "HTTP 401: it asks for a user name and password", _hint(host), 401)
+            why = "HTTP 401: it asks for a user name and password"
+            raise errors.TransportError(url, why, self._hint_where(host), 401)
         if credential.basic == refused:
             raise errors.TransportError(url, f"refuses the credentials from {credential.found_in}", _hint(host), 401)
         return credential.basic
@@ -139,8 +140,14 @@ class Access:
                 raise
             who = f"the credentials from {credential.found_in}" if credential else "anonymous users"
             why = f"its token server {_shown(realm)} refuses {who} (HTTP {error.status})"
-            raise errors.TransportError(url, why, _hint(base.partition("://")[2]), error.status) from error
+            host = base.partition("://")[2]
+            hint = _hint(host) if credential else self._hint_where(host)
+            raise errors.TransportError(url, why, hint, error.status) from error
         return _read_token(url, realm, answer.content)
+
+    def _hint_where(self, host: str) -> str:
+        """A file that was misspelled, or another user's, is found out by its name only."""
+        return f"{_hint(host)} No credentials for it are in {self._keyring}."
 
     def _check_realm(self, url: str, base: str, realm: str) -> None:
         scheme = realm.partition("://")[0]

@@ -54,6 +54,10 @@ class Keyring:
     def __init__(self, files: Sequence[pathlib.Path]) -> None:
         self._files = files
 
+    def __str__(self) -> str:
+        named = [f"{path}{'' if path.exists() else ' (which is not there)'}" for path in self._files]
+        return ", ".join(named) or "any file"
+
     def find(self, host: str, repository: str) -> Credential | None:
         """The credential for a repository, by the longest path that is named.
 

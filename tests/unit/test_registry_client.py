@@ -614,6 +614,8 @@ def test_no_or_a_wrong_password(tmp_path: pathlib.Path, has_tokens: bool, user: 
             made.resolve()
         assert caught.value.status == 401
         assert f"podman login {server.host}" in str(caught.value)
+        places = f"No credentials for it are in {tmp_path}/absent.json (which is not there), {tmp_path}/config.json."
+        assert (places in str(caught.value)) != bool(user)
         assert "hunter2" not in str(caught.value)
 
 
