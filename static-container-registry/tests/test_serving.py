@@ -328,14 +328,10 @@ def test_pages_after_any_tag(tmp_path: pathlib.Path) -> None:
             expected = [tag for tag in ordered if tag > last]
             answer = registry.get(f"/v2/a/tags/list?{query}")
             got = answer.json()["tags"]
-            if size is None or size >= len(expected):
-                assert got == expected
-                assert "link" not in answer.headers
-            else:
-                # A page may be shorter than asked for, but then a Link must follow; n=0 has neither.
-                assert got == expected[: len(got)]
-                assert (0 < len(got) <= size) == bool(size)
-                assert ("link" in answer.headers) == bool(size)
+            page = len(expected) if size is None else size if size < 10 else min(size // 10 * 10, 100)
+            assert got == expected[:page]
+            # A page may be shorter than asked for, but then a Link must follow; n=0 has neither.
+            assert ("link" in answer.headers) == (0 < page < len(expected))
 
         judge()
 
