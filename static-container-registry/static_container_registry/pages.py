@@ -15,6 +15,8 @@ _RUNS = ("-", ".", "/", "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "_", "abcdef
 PAGE_SIZES = (*range(1, 10), *range(10, 100, 10), 100)
 
 _ITEM = '"[^"]*",'
+# Whole items: PCRE gives up after ten million steps, and each character of `last` looks through the list once.
+_SKIPPED = f"(?>{_ITEM})*?"
 _REST = "(?<static_registry_rest>.*)"
 
 
@@ -66,14 +68,14 @@ def _greater() -> str:
 
     The longest common beginning is tried first: what shares more with `last` stands before what shares less.
     """
-    ends = [r' .*?(?="\1[^",])']
+    ends = [rf' {_SKIPPED}(?="\1[^",])']
     for number, run in enumerate(_RUNS):
         later = [_class(each) for each in _RUNS[number + 1 :]]
         for place, character in enumerate(run):
             larger = "".join([_class(run[place + 1 :]), *later])
             if larger:
                 first = f"[{character}]" if character in "-." else character
-                ends.append(rf'{first}[^ ]* .*?(?="\1[{larger}])')
+                ends.append(rf'{first}[^ ]* {_SKIPPED}(?="\1[{larger}])')
     return rf'^([^" ]*)(?:{"|".join(ends)}){_REST}\z'
 
 

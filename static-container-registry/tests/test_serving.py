@@ -336,6 +336,20 @@ def test_pages_after_any_tag(tmp_path: pathlib.Path) -> None:
         judge()
 
 
+@pytest.mark.parametrize("last", ["999", "999x", "500", "500x", "z"])
+def test_pages_of_a_list_that_is_long(last: str) -> None:
+    """PCRE counts its steps and gives up, with a 500: what it has to look through must not grow with names' length."""
+    tags = sorted(f"{'x' * 110}{number}" for number in range(1000))
+    image = images.index([])
+    files = {f"a/{tag}/manifest.json": image.manifest for tag in tags}
+    found = discovery.read({path: len(each) for path, each in files.items()}, files.__getitem__)
+    text = static_container_registry.render(found, static_container_registry.Options("/srv"))
+    with nginx.serve(text) as server:
+        answer = ask(server, f"/v2/a/tags/list?last={'x' * 110}{last}")
+        assert answer.status == 200
+        assert answer.json()["tags"] == [tag for tag in tags if tag > "x" * 110 + last]
+
+
 _NAME = st.from_regex(
     r"[a-z0-9]{1,3}([._-][a-z0-9]{1,2})?(/(manifests|blobs|tags|referrers|[a-z]{1,2})){0,2}", fullmatch=True
 )
