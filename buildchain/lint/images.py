@@ -105,12 +105,11 @@ class _Folder:
             self._add("image-tag-latest", "", "is tagged latest")
 
     def _check_version_file(self) -> None:
-        if self._of.contents.has_file(f"{self._path}/version"):
-            if self._of.contents.read(f"{self._path}/version") == _VERSION:
-                return
-            self._add("image-version-file", "version", f"is not {_VERSION.decode().strip()!r}")
-        else:
-            self._add("image-version-file", "version", "is not there")
+        try:
+            if self._of.contents.read(f"{self._path}/version") != _VERSION:
+                self._add("image-version-file", "version", f"is not {_VERSION.decode().strip()!r}")
+        except medium.DamagedError as error:
+            self._add("image-version-file", "version", str(error))
 
     def _read_manifest(self, file: str) -> dict[str, typing.Any] | None:
         try:

@@ -496,6 +496,14 @@ def test_a_damaged_record_of_an_iso_is_told(tmp_path: pathlib.Path) -> None:
     assert "iso-charset" in rules_of(path)
 
 
+def test_an_iso_that_was_not_copied_to_its_end_is_told(tmp_path: pathlib.Path) -> None:
+    path = medium.write_iso(solutions.seal(solutions.good()), tmp_path / "my-app-1.0.0.iso")
+    content = path.read_bytes()
+    for size in range(40 * 2048, len(content), 2 * 2048):
+        path.write_bytes(content[:size])
+        assert "iso-damaged" in rules_of(path)
+
+
 # Rules and formats
 
 
