@@ -1,5 +1,6 @@
 """What differs between two Solutions: images, layers, CRDs, roles, other files, sizes."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -13,6 +14,8 @@ from buildchain.verify import folder, hashing, image, images, medium, solution
 _CRDS = "operator/deploy/crds/"
 _ROLE = "operator/deploy/role.yaml"
 _SEAL = {medium.SUM_NAME, medium.SIGNATURE_NAME, medium.LISTING_NAME}
+_HINT = "Name an ISO, or the folder of a mounted or staged one."
+_MAX_FAULTS = 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ def compare(old: pathlib.Path, new: pathlib.Path) -> list[str]:
     """The differences, a line each; empty if there are none.
 
     Raises:
-        BuildchainError: one of them cannot be read.
+        BuildchainError: one of them cannot be read, is no Solution, or not intact.
     """
     one, other = _open(old), _open(new)
     objects = [*_manifests(one, other, _CRDS), *_manifests(one, other, _ROLE)]
@@ -41,23 +44,14 @@ def compare(old: pathlib.Path, new: pathlib.Path) -> list[str]:
 
 
 def _open(path: pathlib.Path) -> _Side:
-    try:
-        if path.is_dir():
-            nodes, _ = folder.scan(path)
-        else:
-            opened = image.Image(path)
-            try:
-                nodes = image.scan(opened)
-            finally:
-                opened.close()
-    except OSError as error:
-        hint = "Name an ISO, or the folder of a mounted or staged one."
-        raise errors.BuildchainError(str(path), error.strerror or str(error), hint) from error
+    nodes = _nodes(path)
     unique = {node.content.identity: node.content for node in nodes.values() if node.content}
     digests = hashing.digests(list(unique.values()))
     by_path = {name: digests[node.content.identity] for name, node in nodes.items() if node.content}
     good = {name: digest for name, digest in by_path.items() if isinstance(digest, str)}
     contents = medium.Contents.of(nodes, good, medium.reader(nodes))
+    if not contents.has_file(solution.MANIFEST_PATH):
+        raise errors.BuildchainError(str(path), f"is no Solution: has no {solution.MANIFEST_PATH}", _HINT)
     found = images.judge(contents)[0]
     return _Side(
         solution.of(contents).title or str(path),
@@ -66,6 +60,22 @@ def _open(path: pathlib.Path) -> _Side:
         {f"{each.name}:{each.tag}": each.manifest for each in found},
         sum(content.size for content in unique.values()),
     )
+
+
+def _nodes(path: pathlib.Path) -> dict[str, medium.Node]:
+    """What stands on a medium; of a damaged ISO, half would seem to have been removed."""
+    try:
+        if path.is_dir():
+            return folder.scan(path)[0]
+        with contextlib.closing(image.Image(path)) as opened:
+            nodes = image.scan(opened)
+            faults = opened.faults
+    except OSError as error:
+        raise errors.BuildchainError(str(path), error.strerror or str(error), _HINT) from error
+    if nodes and faults:
+        why = "\n".join(["is not intact", *(f"  {fault}" for fault in faults[:_MAX_FAULTS])])
+        raise errors.BuildchainError(str(path), why, f"See buildchain solution verify {path}")
+    return nodes
 
 
 def _layers(contents: medium.Contents, each: images.Image) -> dict[str, int]:

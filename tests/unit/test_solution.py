@@ -16,7 +16,8 @@ import yaml
 
 from buildchain import cli, document, errors, oci, solution, store
 from buildchain.document import strict_yaml
-from buildchain.solution import archive, checkout, kinds, manifest, project, scaffold, shipped
+from buildchain.solution import archive, checkout, diff, kinds, manifest, project, scaffold, shipped
+from tests.support import medium, solutions
 
 LAYER = b"layer" * 2000
 CONFIG = json.dumps(
@@ -284,6 +285,21 @@ def test_what_is_wrong_in_a_dockerfile_is_named(tmp_path: pathlib.Path, text: st
     with pytest.raises(errors.ConfigError, match="line ") as caught:
         checkout.dockerfiles(wanted, "git")
     assert why in solution.in_own_words(caught.value)
+
+
+def test_what_is_no_solution_is_not_compared(tmp_path: pathlib.Path) -> None:
+    """Else everything would seem to have been removed."""
+    good = solutions.stage(solutions.good(), tmp_path / "good")
+    assert diff.compare(good, good) == []
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "x.iso").write_bytes(bytes(40 * 2048))
+    for path in (tmp_path / "empty", tmp_path / "x.iso"):
+        with pytest.raises(errors.BuildchainError, match=r"is no Solution: has no manifest\.yaml"):
+            diff.compare(good, path)
+    cut = medium.write_iso(solutions.seal(solutions.good()), tmp_path / "cut.iso")
+    cut.write_bytes(cut.read_bytes()[:-2048])
+    with pytest.raises(errors.BuildchainError, match=r"is not intact\n  .*the image has"):
+        diff.compare(good, cut)
 
 
 def test_the_wheel_asks_for_all_that_a_build_needs() -> None:
