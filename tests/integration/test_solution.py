@@ -398,15 +398,14 @@ def test_a_thin_solution_and_its_base_are_one_view(first: Author, folder: pathli
             ctr("image", "pull", "--plain-http", "--snapshotter", "native", reference)
 
 
-def test_a_base_that_is_damaged_is_refused(first: Author, tmp_path: pathlib.Path) -> None:
+def test_a_base_that_is_damaged_is_refused(first: Author, folder: pathlib.Path) -> None:
     content = first.iso.read_bytes()
-    place = content.index(b"\x1f\x8b\x08") + 1000
-    damaged = tmp_path / "damaged.iso"
+    place = content.index(b"\x1f\x8b\x08") + 100
+    damaged = folder / "damaged.iso"
     damaged.write_bytes(content[:place] + b"\0\0\0\0\0\0\0\0" + content[place + 8 :])
-    tmp_path.chmod(0o755)
     done = first.run("build", first.project, "--base", damaged, BUILD_ROOT=str(first.home / "thin"))
     assert done.returncode == 1
-    assert "its content is not that of its name" in done.stdout or "Permission denied" in done.stdout
+    assert "its content is not that of its name" in done.stdout
 
 
 def test_diff_tells_what_moved(first: Author, folder: pathlib.Path) -> None:
