@@ -3,12 +3,16 @@
 import pathlib
 import re
 
+import yaml
+
 from buildchain import document, errors
 from buildchain.solution import shipped
 
 _TEMPLATE = pathlib.Path(__file__).parent / "template"
-# NAME-operator is a label, too: 54 and 9 are 63 characters.
-_RFC1123 = re.compile(r"[a-z0-9]([-a-z0-9]{0,52}[a-z0-9])?")
+# NAME-VERSION is a label, too: 53 and those of -0.1.0-dev are 63 characters.
+_RFC1123 = re.compile(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?")
+_MAX_TITLE = 22
+"""With the version, it is a volume id: 32 characters."""
 _SCHEMAS = ("solution.schema.json", "image.schema.json")
 """For editors, which know no other way to the installed ones."""
 _KEYS = ("automatic", "stable", "security-automatic")
@@ -21,7 +25,7 @@ def init(name: str, target: pathlib.Path) -> list[str]:
         BuildchainError: the name is not one, or the folder holds something.
     """
     if not _RFC1123.fullmatch(name) or name.startswith("metalk8s-"):
-        hint = "Take lower-case letters, digits and dashes, at most 54; metalk8s-… is MetalK8s' own."
+        hint = "Take lower-case letters, digits and dashes, at most 53; metalk8s-… is MetalK8s' own."
         raise errors.BuildchainError(f"the name {name!r}", "cannot be a Solution's", hint)
     files = _files(name)
     try:
@@ -37,11 +41,14 @@ def init(name: str, target: pathlib.Path) -> list[str]:
 
 
 def _files(name: str) -> dict[str, bytes]:
-    words = name.split("-")
-    singular = name.replace("-", "")
+    is_text = yaml.safe_load(name) == name
+    # A kind begins with a letter; and no word of these may be one that YAML takes for a number or a truth.
+    words = [*(() if is_text and name[0].isalpha() else ("app",)), *filter(None, name.split("-"))]
+    singular = "".join(words)
     values = {
         "NAME": name,
-        "TITLE": " ".join(word.capitalize() for word in words),
+        "TEXT": name if is_text else f'"{name}"',
+        "TITLE": " ".join(word.capitalize() for word in words)[:_MAX_TITLE].rstrip(),
         "KIND": "".join(word.capitalize() for word in words),
         "SINGULAR": singular,
         "PLURAL": f"{singular}s",

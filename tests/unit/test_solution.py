@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import pytest
 import yaml
 
-from buildchain import cli, document, errors, oci, solution, store
+from buildchain import cli, document, errors, lint, oci, solution, store
 from buildchain.document import strict_yaml
 from buildchain.solution import archive, checkout, diff, kinds, manifest, project, scaffold, shipped
 from tests.support import medium, solutions
@@ -190,7 +190,14 @@ def test_a_new_project_is_one(tmp_path: pathlib.Path) -> None:
     assert (tmp_path / "p/operator/deploy/crds/myapp_crd.yaml").is_file()
 
 
-@pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a" * 55, "metalk8s-x", "../x"])
+@pytest.mark.parametrize("name", ["a", "a--b", "3scale", "12", "no", "2001-01-01", "null", "a" * 53, "ab-" * 17 + "ab"])
+def test_a_new_project_of_any_name_works(tmp_path: pathlib.Path, name: str) -> None:
+    scaffold.init(name, tmp_path / "p")
+    assert project.load(tmp_path / "p").name == name
+    assert [each.rule.id for each in lint.check(tmp_path / "p")] == ["project-lock"]
+
+
+@pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a" * 54, "metalk8s-x", "../x"])
 def test_a_name_that_cannot_be_one_is_refused(tmp_path: pathlib.Path, name: str) -> None:
     with pytest.raises(errors.BuildchainError, match="cannot be a Solution's"):
         scaffold.init(name, tmp_path / "p")
