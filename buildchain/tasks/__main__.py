@@ -6,6 +6,7 @@ user's into a sentence and exit code 1.
 
 import contextlib
 import fcntl
+import fnmatch
 import io
 import os
 import pathlib
@@ -18,6 +19,8 @@ from collections.abc import Iterator, Sequence
 import doit.cmd_base
 import doit.cmd_completion
 import doit.doit_cmd
+import doit.exceptions
+import doit.task
 
 from buildchain import errors, product
 from buildchain.tasks import context
@@ -36,11 +39,13 @@ class _RefusedError(BaseException):
 class _Loader(doit.cmd_base.ModuleTaskLoader):  # type: ignore[misc]
     """Loads the tasks; what is wrong with a file of the user's gets to `main`."""
 
-    def load_tasks(self, cmd: object, pos_args: list[str]) -> object:
+    def load_tasks(self, cmd: doit.cmd_base.Command, pos_args: list[str]) -> list[doit.task.Task]:
         try:
-            return super().load_tasks(cmd, pos_args)
+            tasks: list[doit.task.Task] = super().load_tasks(cmd, pos_args)
         except errors.BuildchainError as error:
             raise _RefusedError from error
+        check_words(pos_args, tasks, is_info=cmd.get_name() == "info")
+        return tasks
 
 
 class _TabCompletion(doit.cmd_completion.TabCompletion):  # type: ignore[misc]
@@ -64,6 +69,20 @@ class _Doit(doit.doit_cmd.DoitMain):  # type: ignore[misc]
         _TabCompletion if command is doit.cmd_completion.TabCompletion else command
         for command in doit.doit_cmd.DoitMain.DOIT_CMDS
     )
+
+
+def check_words(words: Sequence[str], tasks: Sequence[doit.task.Task], *, is_info: bool) -> None:
+    """Refuse what doit would pass over, or stumble at: a pattern that no task matches, an unknown task for `info`.
+
+    Raises:
+        InvalidCommand: as doit does for any other word that it does not know.
+    """
+    known = {task.name: task for task in tasks}
+    for word in words:
+        if word in known and known[word].pos_arg:
+            return  # what follows are the task's own words
+        if ("*" in word and not fnmatch.filter(known, word)) or (is_info and word not in known):
+            raise doit.exceptions.InvalidCommand(not_found=word)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,5 +1,6 @@
 """What the tasks share: the action wrapper, cleaning, fragments, and what the reporter prints."""
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -7,9 +8,11 @@ import pathlib
 import typing
 
 import doit.exceptions
+import doit.task
 import pytest
 
 from buildchain import digest, errors, settings, store, tree
+from buildchain.tasks import __main__ as program
 from buildchain.tasks import action, context, fragment, quality, reporter, vagrant
 
 
@@ -130,6 +133,26 @@ def test_reporter_prints_a_line_a_task_and_one_block_a_failure(
         "d": "success",
         "e": "fail",
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "is_info", "unknown"),
+    [
+        (["iso", "_build_*:*/rpm"], False, None),
+        (["_build_*:*/nothing"], False, "_build_*:*/nothing"),
+        (["iso", "no*"], False, "no*"),
+        (["lock", "python3*"], False, None),
+        (["iso"], True, None),
+        (["nothing"], True, "nothing"),
+    ],
+)
+def test_a_word_that_stands_for_no_task_is_refused(words: list[str], is_info: bool, unknown: str | None) -> None:
+    """doit itself does nothing for such a pattern, and ends well."""
+    tasks = [doit.task.Task(name, None) for name in ("iso", "_build_rpm_packages:tree/rpm")]
+    tasks.append(doit.task.Task("lock", None, pos_arg="names"))
+    with pytest.raises(doit.exceptions.InvalidCommand) if unknown else contextlib.nullcontext() as caught:
+        program.check_words(words, tasks, is_info=is_info)
+    assert (caught.value.not_found if caught else None) == unknown
 
 
 def test_missing_packages_are_told_by_program(monkeypatch: pytest.MonkeyPatch) -> None:
