@@ -1,6 +1,7 @@
 """The `buildchain` command: what an operator or a CI job types without doit."""
 
 import argparse
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ example:
 
 _MISUSE = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_NOBODY_READS = 141  # 128 + SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `lint | head` is no mistake; and Python shall not complain of what is left to write when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _NOBODY_READS
     except errors.BuildchainError as error:
         sys.stderr.write(f"{error}\n")
         return _MISUSE

@@ -1,13 +1,17 @@
 """The command: what it prints and how it ends."""
 
+import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
 from buildchain import cli
 from tests.support import keys, medium
 
-DEVELOPMENT_KEY = pathlib.Path(__file__).parents[2] / "packages/keys/development/public.asc"
+ROOT = pathlib.Path(__file__).parents[2]
+DEVELOPMENT_KEY = ROOT / "packages/keys/development/public.asc"
 
 
 @pytest.fixture
@@ -42,3 +46,14 @@ def test_wrong_arguments(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("arguments", [["rules"], ["rules", "size"]])
+def test_a_reader_that_has_seen_enough_is_no_mistake(arguments: list[str]) -> None:
+    """Whether it left before the end, or before the first word."""
+    read, write = os.pipe()
+    os.close(read)
+    argv = [sys.executable, "-c", "from buildchain import cli; raise SystemExit(cli.main())", "solution", *arguments]
+    done = subprocess.run(argv, stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
