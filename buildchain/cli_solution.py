@@ -92,6 +92,7 @@ def _add_lint(below: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def _in_own_words(run: Judge) -> Judge:
     def call(arguments: argparse.Namespace) -> int:
         try:
+            _check_folder(arguments.dir)
             return run(arguments)
         except errors.BuildchainError as error:
             from buildchain import solution
@@ -100,6 +101,14 @@ def _in_own_words(run: Judge) -> Judge:
             return _FOUND_WRONG
 
     return call
+
+
+def _check_folder(folder: pathlib.Path) -> None:
+    from buildchain.solution import project
+
+    if not (folder / project.FILE_NAME).is_file():
+        hint = "Name the folder of a project; `buildchain solution init NAME` writes one."
+        raise errors.BuildchainError(str(folder), f"has no file {project.FILE_NAME}", hint)
 
 
 def _init(arguments: argparse.Namespace) -> int:

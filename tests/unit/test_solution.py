@@ -309,6 +309,15 @@ def test_what_is_no_solution_is_not_compared(tmp_path: pathlib.Path) -> None:
         diff.compare(good, cut)
 
 
+@pytest.mark.parametrize("name", ["lock", "build"])
+def test_what_is_no_project_is_not_taken_for_a_medium(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    for path in (tmp_path, tmp_path / "absent", solutions.stage(solutions.good(), tmp_path / "tree")):
+        assert cli.main(["solution", name, str(path)]) == 1
+        assert f"{path}: has no file solution.yaml\nName the folder of a project" in capsys.readouterr().err
+
+
 def test_the_wheel_asks_for_all_that_a_build_needs() -> None:
     root = pathlib.Path(__file__).parents[2]
     asked = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
