@@ -1,6 +1,8 @@
 """Rules about `operator/deploy/crds`: what MetalK8s applies when a Solution is activated."""
 
 import re
+import typing
+from collections.abc import Iterator
 
 from buildchain.lint import declared, findings, subject, yaml_file
 
@@ -11,6 +13,9 @@ _GROUP = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9
 _PLURAL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _KIND = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 _VERSION = re.compile(r"v\d+((alpha|beta)\d+)?")
+_TYPES = ("array", "boolean", "integer", "number", "object", "string")
+_UNTYPED = ("x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields")
+_FORBIDDEN = {"$ref", "definitions", "dependencies", "id", "patternProperties", "uniqueItems"}
 
 
 def check(of: subject.Subject, found: findings.Findings) -> list[yaml_file.Object]:
@@ -75,20 +80,57 @@ def _check_versions(crd: yaml_file.Object, found: findings.Findings) -> None:
         if not _VERSION.fullmatch(crd.text("spec", "version")):
             found.add("crd-version-name", crd.path, "has no version", crd.line("spec"))
         return
-    rows = [row for row in crd.items("spec", "versions") if isinstance(row, dict)]
+    rows = [row if isinstance(row, dict) else {} for row in crd.items("spec", "versions")]
     stored = sum(row.get("storage") is True for row in rows)
     if stored != 1 or not any(row.get("served") is True for row in rows):
         message = f"{stored} versions are stored, {sum(row.get('served') is True for row in rows)} are served"
         found.add("crd-versions", crd.path, message, crd.line("spec", "versions"))
     names = [str(row.get("name")) for row in rows]
-    for index, row in enumerate(rows):
-        if not _VERSION.fullmatch(names[index]) or names[index] in names[:index]:
+    for index, name in enumerate(names):
+        if not _VERSION.fullmatch(name) or name in names[:index]:
             line = crd.line("spec", "versions", index, "name")
-            found.add("crd-version-name", crd.path, f"{names[index]!r} is no name of a version, or stands twice", line)
-        kind = crd.get("spec", "versions", index, "schema", "openAPIV3Schema", "type")
-        if is_v1 and kind != "object":
-            line = crd.line("spec", "versions", index, "schema", "openAPIV3Schema", "type")
-            found.add("crd-schema", crd.path, f"version {row.get('name')} has no schema of an object", line)
+            found.add("crd-version-name", crd.path, f"{name!r} is no name of a version, or stands twice", line)
+        if is_v1:
+            _check_schema(crd, ("spec", "versions", index, "schema", "openAPIV3Schema"), name, found)
+
+
+def _check_schema(crd: yaml_file.Object, place: yaml_file.Place, version: str, found: findings.Findings) -> None:
+    value = crd.get(*place)
+    if not isinstance(value, dict) or value.get("type") != "object":
+        message = f"version {version} has no schema of an object"
+        found.add("crd-schema", crd.path, message, crd.line(*place, "type"))
+        return
+    for where, message in _problems_of_schema(value, ()):
+        found.add("crd-schema", crd.path, f"version {version}: {message}", crd.line(*place, *where))
+
+
+def _problems_of_schema(value: typing.Any, place: yaml_file.Place) -> Iterator[tuple[yaml_file.Place, str]]:
+    """What makes a schema not structural: Kubernetes, "Specifying a structural schema"."""
+    name = ".".join(str(part) for part in place) or "the schema"
+    if not isinstance(value, dict):
+        yield place, f"{name} is no schema"
+        return
+    yield from (((*place, key), f"{name} {what}") for key, what in _own_problems(value))
+    properties = value.get("properties")
+    for key, each in properties.items() if isinstance(properties, dict) else ():
+        yield from _problems_of_schema(each, (*place, "properties", key))
+    for key in ("items", "additionalProperties"):
+        if key in value and value[key] is not True:
+            yield from _problems_of_schema(value[key], (*place, key))
+
+
+def _own_problems(value: dict[str, typing.Any]) -> Iterator[tuple[str, str]]:
+    """What is wrong with a schema but for those below it, by key."""
+    kind = value.get("type")
+    if kind is None and not any(value.get(key) is True for key in _UNTYPED):
+        yield "type", "has no type"
+    elif kind is not None and kind not in _TYPES:
+        yield "type", f"is of the type {kind!r}; known: {', '.join(_TYPES)}"
+    elif kind == "array" and "items" not in value:
+        yield "items", "is an array without items"
+    if value.get("properties") and "additionalProperties" in value:
+        yield "additionalProperties", "has both properties and additionalProperties"
+    yield from ((key, f"has {key}, which Kubernetes forbids") for key in _FORBIDDEN if value.get(key))
 
 
 def _check_clashes(crds: list[yaml_file.Object], found: findings.Findings) -> None:

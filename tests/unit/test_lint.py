@@ -124,6 +124,12 @@ def document(text: str) -> str:
     return f"---\n{text}"
 
 
+def properties(text: str) -> Change:
+    """Give the CRD's schema properties: `text` begins on line 19."""
+    lines = "".join(f"          {line}\n" for line in text.splitlines())
+    return edit(CRD, "          type: object\n", f"          type: object\n          properties:\n{lines}")
+
+
 UI = "  ui:\n    image:\n      name: base-server\n      tag: '1.2'\n  version: 1.0.0"
 ARM = json.dumps({"os": "linux", "architecture": "arm64", "config": {"User": "1", "Cmd": ["a"], "Labels": {"a": "b"}}})
 CLOSED = "      served: true\n      storage: true\n"
@@ -235,6 +241,15 @@ CASES: list[Case] = [
     ("crd-version-name", CRD, 12, edit(CRD, "name: v1alpha1", "name: one")),
     ("crd-schema", CRD, 17, edit(CRD, "type: object", "type: array")),
     ("crd-schema", CRD, 12, edit(CRD, "      schema:\n        openAPIV3Schema:\n          type: object\n", "")),
+    ("crd-schema", CRD, 19, properties("  size: {type: int}")),
+    ("crd-schema", CRD, 19, properties("  size: {minimum: 1}")),
+    ("crd-schema", CRD, 19, properties("  spec:\n    properties: {a: {type: string}}")),
+    ("crd-schema", CRD, 19, properties("  names: {type: array}")),
+    ("crd-schema", CRD, 20, properties("  names:\n    items: {type: text}\n    type: array")),
+    ("crd-schema", CRD, 20, properties("  a: {type: string}\nadditionalProperties: {type: string}")),
+    ("crd-schema", CRD, 19, properties("  a: {type: object, $ref: b}")),
+    ("crd-schema", CRD, 19, properties("  a: {type: [string]}")),
+    ("crd-version-name", CRD, 12, edit(CRD, "    - name: v1alpha1", "    - v1\n    - name: v1alpha1")),
     ("crd-clash", "operator/deploy/crds/b_crd.yaml", 4, put("operator/deploy/crds/b_crd.yaml", solutions.CRD)),
     ("crd-kind-clash", "operator/deploy/crds/b_crd.yaml", 9, put("operator/deploy/crds/b_crd.yaml", solutions.CRD.replace("apps", "bpps"))),
     # role.yaml
@@ -290,6 +305,19 @@ def test_a_broken_solution_is_caught(tmp_path: pathlib.Path, rule: str, path: st
 
 def test_a_good_solution_breaks_no_rule(tmp_path: pathlib.Path) -> None:
     found = lint.check(solutions.stage(solutions.good(), tmp_path / "solution"))
+    assert [each.rule.id for each in found] == ["size"]
+
+
+def test_what_a_structural_schema_may_have_is_accepted(tmp_path: pathlib.Path) -> None:
+    files = solutions.good()
+    properties(
+        "  port: {x-kubernetes-int-or-string: true, anyOf: [{type: integer}, {type: string}]}\n"
+        "  any: {x-kubernetes-preserve-unknown-fields: true}\n"
+        "  names: {type: array, uniqueItems: false, items: {type: string}}\n"
+        "  labels: {type: object, additionalProperties: {type: string}}\n"
+        "  annotations: {type: object, additionalProperties: true}"
+    )(files)
+    found = lint.check(solutions.stage(files, tmp_path / "solution"))
     assert [each.rule.id for each in found] == ["size"]
 
 
