@@ -45,10 +45,10 @@ def _check_name(path: str, found: findings.Findings) -> None:
 def _check_references(path: str, of: subject.Subject, said: declared.Declared, found: findings.Findings) -> None:
     for each in yaml_file.load(path, of.contents.read, "reference-yaml", found) or []:
         for place, text in _images(each.value, ()):
-            registry, _, name = text.rpartition("/")
-            if name not in said.images and text not in said.images:
+            held = [image for image in said.images if f"/{text}".endswith(f"/{image}")]
+            if not held:
                 found.add("reference-unknown", path, f"{text} is not an image of this Solution", each.line(*place))
-            elif "." in registry.partition("/")[0]:
+            elif "." in text.removesuffix(held[0]).partition("/")[0]:
                 found.add("reference-registry", path, f"{text} names a registry", each.line(*place))
 
 

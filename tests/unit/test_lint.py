@@ -321,6 +321,16 @@ def test_what_a_structural_schema_may_have_is_accepted(tmp_path: pathlib.Path) -
     assert [each.rule.id for each in found] == ["size"]
 
 
+def test_a_reference_may_have_a_name_of_several_parts(tmp_path: pathlib.Path) -> None:
+    files = solutions.good() | solutions.image("images/group/tool/2", "bin/tool")
+    edit(MANIFEST, "- base-server:1.2\n", "- base-server:1.2\n  - group/tool:2\n")(files)
+    text = "image: group/tool:2\n---\nimage: docker.io/group/tool:2\n---\nimage: tool:2\n"
+    put("operator/deploy/a.yaml", text)(files)
+    found = lint.check(solutions.stage(files, tmp_path / "solution"))
+    places = [(each.rule.id, each.line) for each in found if each.rule.id.startswith("reference-")]
+    assert places == [("reference-registry", 3), ("reference-unknown", 5)]
+
+
 def test_links_are_refused(tmp_path: pathlib.Path) -> None:
     root = solutions.stage(solutions.good(), tmp_path / "solution")
     (root / "operator/link").symlink_to("/etc/passwd")
