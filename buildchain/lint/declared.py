@@ -54,7 +54,7 @@ class Declared:
 
 def of_manifest(manifest: yaml_file.Object) -> Declared:
     """What `manifest.yaml` says, with MetalK8s' defaults."""
-    name, version = manifest.text("metadata", "name"), manifest.get("spec", "version")
+    name, version = manifest.get("metadata", "name"), manifest.get("spec", "version")
     annotations = _values(manifest, "metadata", "annotations")
     display = annotations.get(f"{GROUP}/display-name", Value("", manifest.line("metadata", "annotations")))
     operator = _part(manifest, "operator", f"{name}-operator:{version}")
@@ -91,9 +91,9 @@ def of_project(value: yaml_file.Object) -> Declared:
 
     return Declared(
         path=value.path,
-        name=Value(value.text("name"), value.line("name")),
+        name=Value(value.get("name"), value.line("name")),
         version=Value(version, value.line("version")),
-        display_name=Value(value.text("display-name"), value.line("display-name")),
+        display_name=Value(value.get("display-name"), value.line("display-name")),
         annotations=_values(value, "annotations"),
         labels=_values(value, "labels"),
         images={f"{name}:{tag}": value.line("images", name) for name, tag in tags.items()},
@@ -124,7 +124,7 @@ def check(declared: Declared, found: findings.Findings) -> None:
     def add(rule: str, value: Value, message: str) -> None:
         found.add(rule, declared.path, message, value.line)
 
-    for rule, message in _problems_of_name(str(declared.name.value or "")):
+    for rule, message in _problems_of_name(declared.name.value):
         add(rule, declared.name, message)
     for rule, message in _problems_of_version(declared):
         add(rule, declared.version, message)
@@ -140,7 +140,10 @@ def check(declared: Declared, found: findings.Findings) -> None:
         add("ui-deprecated", declared.ui, "lets MetalK8s deploy the UI")
 
 
-def _problems_of_name(name: str) -> Iterator[tuple[str, str]]:
+def _problems_of_name(name: object) -> Iterator[tuple[str, str]]:
+    if not isinstance(name, str):
+        yield "name-rfc1123", "is not given" if name is None else f"{name!r} is not text; put it in quotes"
+        return
     if not _LABEL.fullmatch(name):
         yield "name-rfc1123", f"{name!r} is not an RFC 1123 label"
     if len(f"{name}-operator") > MAX_LABEL:

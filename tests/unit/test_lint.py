@@ -441,6 +441,23 @@ def test_a_broken_project_is_caught(
     assert (path, line) in places or (rule == "project-recipe" and places[0][0] == path), found
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "messages"),
+    [
+        ("name: my-app", "name: 12", {"12 is not text; put it in quotes"}),
+        ("name: my-app", "", {"'name' is a required property", "is not given"}),
+        ("display-name: My App", "display-name: 7", {"display-name: 7 is not text; put it in quotes"}),
+    ],
+)
+def test_a_name_that_is_no_text_is_told_as_it_stands(
+    tmp_path: pathlib.Path, old: str, new: str, messages: set[str]
+) -> None:
+    root = solutions.write_project(tmp_path / "project")
+    text = (root / INTENT).read_text()
+    (root / INTENT).write_text(text.replace(f"\n{old}\n", f"\n{new}\n", 1))
+    assert {each.message for each in lint.check(root)} == messages
+
+
 def test_a_new_project_breaks_no_rule(tmp_path: pathlib.Path) -> None:
     assert lint.check(solutions.write_project(tmp_path / "project")) == ()
 
