@@ -5,6 +5,8 @@ import pathlib
 import re
 import sys
 import time
+import typing
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -236,6 +238,26 @@ def test_anything_is_a_document_or_a_config_error(tmp_path: pathlib.Path, conten
         assert error.problems  # noqa: PT017 — either outcome is right
     else:
         assert set(loaded.value) == {"archives", "images", "repositories"}
+
+
+def _patterns(schema: object) -> Iterator[dict[str, typing.Any]]:
+    if isinstance(schema, dict):
+        if isinstance(schema.get("pattern"), str):
+            yield schema
+        for each in schema.values():
+            yield from _patterns(each)
+    for each in schema if isinstance(schema, list) else ():
+        yield from _patterns(each)
+
+
+@pytest.mark.parametrize("path", sorted(document.SCHEMAS.glob("*.json")), ids=lambda path: path.name)
+def test_what_does_not_match_is_not_something(path: pathlib.Path) -> None:
+    """A pattern's description ends the sentence `'…' is not`; a node has words of its own for bootstrap.yaml."""
+    for schema in _patterns(json.loads(path.read_bytes())) if path.name != "bootstrap.schema.json" else ():
+        text = schema["description"]
+        word = text.split()[0]
+        assert not text.endswith("."), text
+        assert word == word.lower() or word.isupper() or not word.isalpha(), text
 
 
 _ROOT = pathlib.Path(__file__).parents[2]
