@@ -132,16 +132,17 @@ def _lock(arguments: argparse.Namespace) -> int:
 def _build(arguments: argparse.Namespace) -> int:
     from buildchain import lint, solution
 
-    found = lint.check(arguments.dir)
-    if lint.has_errors(found):
-        sys.stdout.write(lint.FORMATS["text"](found))
+    told = lint.check(arguments.dir)
+    if told:
+        sys.stdout.write(lint.FORMATS["text"](told))
+    if lint.has_errors(told):
         return _FOUND_WRONG
     built = solution.build(solution.load(arguments.dir, os.environ), _report, arguments.base)
     if built.left_out:
         sys.stdout.write(f"   {built.left_out} bytes are left to {arguments.base}\n")
     sys.stdout.write(f"   {built.content.digest.hex}  {built.path} ({built.content.size} bytes)\n")
     found = lint.check(built.path, with_nginx=command.is_installed("nginx"))
-    sys.stdout.write(lint.FORMATS["text"](found))
+    sys.stdout.write(lint.FORMATS["text"]([each for each in found if each not in told]))
     return _FOUND_WRONG if lint.has_errors(found) else _GOOD
 
 
