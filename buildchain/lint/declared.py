@@ -128,11 +128,8 @@ def check(declared: Declared, found: findings.Findings) -> None:
         add(rule, declared.name, message)
     for rule, message in _problems_of_version(declared):
         add(rule, declared.version, message)
-    if not declared.display_name.value:
-        add("display-name-missing", declared.display_name, "is not given")
-    volume_id = f"{declared.display_name.value} {declared.version.value}"
-    if len(volume_id) > MAX_VOLUME_ID or not volume_id.isascii():
-        add("volume-id-length", declared.display_name, f"{volume_id!r} has {len(volume_id)} characters")
+    for rule, message in _problems_of_display_name(declared):
+        add(rule, declared.display_name, message)
     _check_pairs(declared, found)
     if "--config" not in str(declared.options.value).split():
         add("operator-config", declared.options, "nothing says that the Operator accepts --config")
@@ -166,6 +163,16 @@ def _problems_of_version(declared: Declared) -> Iterator[tuple[str, str]]:
         yield "id-length", f"{declared.id!r} has {len(declared.id)} characters"
     if not _VERSION.fullmatch(version):
         yield "version-order", f"{version!r} is not X.Y.Z[-suffix]"
+
+
+def _problems_of_display_name(declared: Declared) -> Iterator[tuple[str, str]]:
+    if not declared.display_name.value:
+        yield "display-name-missing", "is not given"
+    volume_id = f"{declared.display_name.value} {declared.version.value}"
+    if len(volume_id) > MAX_VOLUME_ID:
+        yield "volume-id-length", f"{volume_id!r} has {len(volume_id)} characters"
+    elif not (volume_id.isascii() and volume_id.isprintable()):
+        yield "volume-id-length", f"{volume_id!r} has characters other than printable ASCII"
 
 
 def _check_pairs(declared: Declared, found: findings.Findings) -> None:

@@ -158,6 +158,7 @@ CASES: list[Case] = [
     ("version-order", MANIFEST, 23, edit(MANIFEST, "version: 1.0.0", "version: next")),
     ("volume-id-length", MANIFEST, 7, edit(MANIFEST, "My App", "An application with a very long name")),
     ("volume-id-length", MANIFEST, 7, edit(MANIFEST, "My App", "Größe")),
+    ("volume-id-length", MANIFEST, 7, edit(MANIFEST, "My App", r'"My\tApp"')),
     ("display-name-missing", MANIFEST, 4, edit(MANIFEST, f"    {GROUP}/display-name: My App\n", "")),
     ("annotation-key", MANIFEST, 11, edit(MANIFEST, "team:", "team name:")),
     ("annotation-text", MANIFEST, 6, edit(MANIFEST, "'0'", "0")),
