@@ -31,7 +31,7 @@ def check(of: subject.Subject, said: declared.Declared | None, found: findings.F
         if path in _KNOWN or path.startswith((f"{images.DIRECTORY}/", f"{crds.DIRECTORY}/")):
             continue
         found.add("file-unused", path, "is read by nothing in MetalK8s")
-        if path.startswith("operator/") and path.endswith((".yaml", ".yml")) and said:
+        if path.startswith("operator/") and path.endswith((".yaml", ".yml", ".json")) and said:
             _check_references(path, of, said, found)
 
 

@@ -273,6 +273,7 @@ CASES: list[Case] = [
     ("file-name", "operator/a?b", 0, put("operator/a?b", "x")),
     ("reference-yaml", "operator/deploy/a.yaml", 2, put("operator/deploy/a.yaml", "a: b\na: c\n")),
     ("reference-unknown", "operator/deploy/a.yaml", 3, put("operator/deploy/a.yaml", "spec:\n  containers:\n    - image: nginx:1\n")),
+    ("reference-unknown", "operator/a.json", 2, put("operator/a.json", '{"spec":\n  {"image": "nginx:1"}}\n')),
     ("reference-registry", "operator/deploy/a.yaml", 1, put("operator/deploy/a.yaml", "image: docker.io/base-server:1.2\n")),
     # the seal
     ("unsigned", "SHA256SUM.asc", 0, lambda files: files.update(_sums(files))),
