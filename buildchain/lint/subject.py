@@ -65,7 +65,9 @@ def _iso(path: pathlib.Path, found: findings.Findings) -> Subject:
             found.add("iso-damaged", path.name, "its files claim many times the bytes that it has")
         for fault in opened.faults:
             rule = "iso-charset" if "not Unicode" in fault.what else "iso-damaged"
-            if not _is_told_otherwise(fault.what):
+            # Where there is no tree at all, `iso-format` says it of all places that a descriptor may stand at.
+            is_told = _is_told_otherwise(fault.what) or (not nodes and fault.path.startswith("volume descriptor "))
+            if not is_told:
                 found.add(rule, path.name, str(fault))
     return _medium(path, Kind.ISO, nodes)
 

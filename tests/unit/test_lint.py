@@ -537,7 +537,7 @@ def test_another_file_is_no_iso(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.iso").write_bytes(bytes(40 * 2048))
     assert "iso-format" in rules_of(tmp_path / "a.iso")
     (tmp_path / "b.iso").write_bytes(b"")
-    assert "iso-format" in rules_of(tmp_path / "b.iso")
+    assert [each.rule.id for each in lint.check(tmp_path / "b.iso")] == ["iso-format"]
     with pytest.raises(errors.BuildchainError, match="No such file"):
         lint.check(tmp_path / "c.iso")
 
