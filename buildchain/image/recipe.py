@@ -9,6 +9,7 @@ from buildchain import document, errors, lock, oci, tar
 from buildchain.rootfs import accounts, entries, exclusions
 
 FILE_NAME = "image.yaml"
+_SCHEMA = "image.schema.json"
 
 MAX_SOURCE = 1 << 20
 """Bytes of a file beside a recipe: configuration, not payload."""
@@ -75,7 +76,7 @@ def load(path: pathlib.Path) -> Recipe:
     Raises:
         ConfigError: with every problem in the file and its line.
     """
-    loaded = document.load(path, "image.schema.json")
+    loaded = document.load(path, _SCHEMA)
     problems = [loaded.problem(*problem) for problem in _problems(loaded.value, path.parent)]
     if problems:
         raise errors.ConfigError(str(path), problems)
@@ -121,14 +122,18 @@ def load_chain(directory: pathlib.Path, name: str) -> tuple[Recipe, ...]:
         top = chain[0]
         path = directory / top.name / FILE_NAME
         if base in {each.name for each in chain}:
-            raise errors.ConfigError(str(path), [("base", f"{base!r} stands on this recipe already")])
+            raise _wrong_base(path, f"{base!r} stands on this recipe already")
         if not (directory / base / FILE_NAME).is_file():
-            raise errors.ConfigError(str(path), [("base", f"there is no recipe {base!r}")])
+            raise _wrong_base(path, f"there is no recipe {base!r}")
         chain.insert(0, load(directory / base / FILE_NAME))
         if chain[0].config.architecture != top.config.architecture:
             why = f"{base!r} is for {chain[0].config.architecture}, this recipe for {top.config.architecture}"
-            raise errors.ConfigError(str(path), [("base", why)])
+            raise _wrong_base(path, why)
     return tuple(chain)
+
+
+def _wrong_base(path: pathlib.Path, why: str) -> errors.ConfigError:
+    return errors.ConfigError(str(path), [document.load(path, _SCHEMA).problem(("base",), why)])
 
 
 def request(chain: Sequence[Recipe], archives: Sequence[str]) -> lock.Request:

@@ -122,13 +122,13 @@ def test_mistakes_in_a_recipe_are_named_with_their_line(
 
 def test_a_chain_is_checked(workshop: workshops.Workshop) -> None:
     workshop.write("app", "packages: [app]\nbase: base")
-    with pytest.raises(errors.ConfigError, match="there is no recipe 'base'"):
+    with pytest.raises(errors.ConfigError, match="line 2, base: there is no recipe 'base'"):
         image.load_chain(workshop.root, "app")
     workshop.write("base", "packages: [a1]\nbase: app")
-    with pytest.raises(errors.ConfigError, match="'app' stands on this recipe already"):
+    with pytest.raises(errors.ConfigError, match="line 2, base: 'app' stands on this recipe already"):
         image.load_chain(workshop.root, "app")
     workshop.write("base", "packages: [a1]\narchitecture: arm64")
-    with pytest.raises(errors.ConfigError, match="'base' is for arm64, this recipe for amd64"):
+    with pytest.raises(errors.ConfigError, match="line 2, base: 'base' is for arm64, this recipe for amd64"):
         image.load_chain(workshop.root, "app")
 
 
