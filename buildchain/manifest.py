@@ -113,6 +113,8 @@ def load(path: pathlib.Path) -> Manifest:
     """
     loaded = document.load(path, "distribution.schema.json")
     found = [*_dangling(loaded, path.parent), *_contradictions(loaded.value["images"]["ship"])]
+    if "builder" not in loaded.value:
+        found += _builds(loaded.value["repositories"])
     if found:
         found.sort(key=lambda problem: loaded.line(problem[0]))
         raise errors.ConfigError(str(path), (loaded.problem(*problem) for problem in found))
@@ -171,6 +173,13 @@ def _image(name: str, row: Mapping[str, typing.Any]) -> ImageSpec:
         platforms=tuple(sorted(platforms)) if "source" in row else (),
         has_signatures=row.get("signatures", False),
     )
+
+
+def _builds(repositories: Mapping[str, Mapping[str, typing.Any]]) -> Iterator[tuple[document.Place, str]]:
+    """What cannot be built without tools."""
+    for name, row in repositories.items():
+        if row.get("builds"):
+            yield ("repositories", name, "builds"), "needs `builder`, from whose `archives` the tools come"
 
 
 def _contradictions(images: Mapping[str, Mapping[str, typing.Any]]) -> Iterator[tuple[document.Place, str]]:

@@ -215,6 +215,9 @@ class _Reader:
         found = sorted(each for each in root.rglob("*") if not each.is_dir())
         if not found:
             self.problems.append(("", f"{path}/ is missing or empty"))
+            return {}
+        if root / "control" not in found:
+            self.problems.append(("", f"{path}/control is missing"))
         return {
             each.relative_to(root).as_posix(): self.text(each.relative_to(self._directory).as_posix()) for each in found
         }

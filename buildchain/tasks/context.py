@@ -67,7 +67,31 @@ def load() -> "Context":
 
 def _recipes(wanted: manifest.Manifest, release: version.Version) -> dict[str, builder.recipe.Recipe]:
     names = sorted({name for repository in wanted.repositories for name in repository.builds})
-    return {name: builder.recipe.load(ROOT / "packages", name, str(release)) for name in names}
+    found = {name: builder.recipe.load(ROOT / "packages", name, str(release)) for name in names}
+    check_recipes(wanted, found)
+    return found
+
+
+def check_recipes(wanted: manifest.Manifest, recipes: Mapping[str, builder.recipe.Recipe]) -> None:
+    """Hold recipes against the intent: repositories want what they make, and they want archives that there are.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    problems = [
+        (f"repositories.{each.name}.builds", f"packages/{name}.yaml makes no package of the family {family}")
+        for each in wanted.repositories
+        for name in each.builds
+        if (family := manifest.FAMILIES[each.type]) not in recipes[name].families
+    ]
+    problems += [
+        (f"packages/{name}.yaml, pulled.{each.name}.archive", f"no archive {each.archive!r}")
+        for name, recipe in recipes.items()
+        for each in recipe.pulled
+        if each.archive not in {"", *wanted.archives}
+    ]
+    if problems:
+        raise errors.ConfigError(manifest.FILE_NAME, problems)
 
 
 def remember() -> None:

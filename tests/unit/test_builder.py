@@ -130,6 +130,8 @@ def test_a_recipe_that_is_not_there(folder: pathlib.Path) -> None:
     assert "two.yaml" in _problem(folder, "two")
     (folder / "two.yaml").write_text("families: [debian, redhat]\n")
     assert "debian/two/ is missing or empty" in _problem(folder, "two")
+    (folder / "debian/one/control").unlink()
+    assert "debian/one/control is missing" in _problem(folder)
     (folder / "debian/two").mkdir()
     (folder / "debian/two/control").symlink_to("/etc/passwd")
     assert "debian/two/control is a link" in _problem(folder, "two")

@@ -50,6 +50,14 @@ def test_another_suite_is_only_data(tmp_path: pathlib.Path) -> None:
     assert loaded.archives["debian-security"].suite == "trixie-security"
 
 
+def test_what_is_built_needs_tools(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(errors.ConfigError) as caught:
+        _load(tmp_path, GOOD.replace("bootstraps: true", "builds: [one]", 1))
+    ((place, message),) = caught.value.problems
+    assert place == "line 6, repositories.debian-12.builds"
+    assert message == "needs `builder`, from whose `archives` the tools come"
+
+
 def test_dangling_references_are_all_named_with_their_lines(tmp_path: pathlib.Path) -> None:
     text = GOOD.replace("[debian]", "[debian, debain]").replace("keys/b.asc", "keys/c.asc")
     with pytest.raises(errors.ConfigError) as caught:

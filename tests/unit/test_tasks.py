@@ -11,7 +11,7 @@ import doit.exceptions
 import doit.task
 import pytest
 
-from buildchain import digest, errors, settings, store, tree
+from buildchain import builder, digest, errors, manifest, settings, store, tree
 from buildchain.tasks import __main__ as program
 from buildchain.tasks import action, context, fragment, quality, reporter, vagrant
 
@@ -153,6 +153,22 @@ def test_a_word_that_stands_for_no_task_is_refused(words: list[str], is_info: bo
     with pytest.raises(doit.exceptions.InvalidCommand) if unknown else contextlib.nullcontext() as caught:
         program.check_words(words, tasks, is_info=is_info)
     assert (caught.value.not_found if caught else None) == unknown
+
+
+def test_recipes_are_held_against_the_intent() -> None:
+    wanted = manifest.load(context.ROOT / manifest.FILE_NAME)
+    salt = builder.recipe.load(context.ROOT / "packages", "salt", "1.0")
+    made = {name: salt for each in wanted.repositories for name in each.builds}
+    context.check_recipes(wanted, made)
+    content = digest.Descriptor.of_bytes(b"")
+    pulled = (builder.recipe.Pulled("a.tar", "other", "a.tar", content),)
+    made["salt"] = dataclasses.replace(salt, families=("debian",), pulled=pulled)
+    with pytest.raises(errors.ConfigError) as caught:
+        context.check_recipes(wanted, made)
+    assert caught.value.problems == (
+        ("repositories.scality.builds", "packages/salt.yaml makes no package of the family redhat"),
+        ("packages/salt.yaml, pulled.a.tar.archive", "no archive 'other'"),
+    )
 
 
 def test_missing_packages_are_told_by_program(monkeypatch: pytest.MonkeyPatch) -> None:
