@@ -157,9 +157,23 @@ def load(directory: pathlib.Path, name: str, product_version: str) -> Recipe:
         left_out=dict(sorted(value.get("environment", {}).get("without", {}).items())),
     )
     problems += reader.problems
+    problems += _problems_of_text(recipe)
     if problems:
         raise errors.ConfigError(str(path), problems)
     return recipe
+
+
+def _problems_of_text(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What we read ourselves, to know what a package is built with."""
+    for path, content in (
+        (f"redhat/{recipe.name}.spec", recipe.spec),
+        (f"debian/{recipe.name}/control", recipe.debian.get("control", b"")),
+    ):
+        try:
+            content.decode()
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            yield "", f"{path}: line {line} is not UTF-8"
 
 
 def _problems(value: Mapping[str, typing.Any]) -> Iterator[tuple[document.Place, str]]:

@@ -126,6 +126,14 @@ def test_what_is_wrong_with_a_recipe_is_said(folder: pathlib.Path, path: str, te
     assert problem in _problem(folder)
 
 
+def test_what_a_recipe_says_is_text(folder: pathlib.Path) -> None:
+    (folder / "debian/one/control").write_bytes(b"Source: one\nBuild-Depends: \xff\n")
+    (folder / "redhat/one.spec").write_bytes(b"BuildRequires: \xff\n")
+    problem = _problem(folder)
+    assert "debian/one/control: line 2 is not UTF-8" in problem
+    assert "redhat/one.spec: line 1 is not UTF-8" in problem
+
+
 def test_a_recipe_that_is_not_there(folder: pathlib.Path) -> None:
     assert "two.yaml" in _problem(folder, "two")
     (folder / "two.yaml").write_text("families: [debian, redhat]\n")
