@@ -253,7 +253,7 @@ class _Reader:
 def _credentials(environment: Mapping[str, str]) -> Iterator[pathlib.Path]:
     """The files of podman and skopeo, then that of docker (containers-auth.json(5)); or the one that is named."""
     if named := environment.get("REGISTRY_AUTH_FILE"):
-        yield pathlib.Path(named).expanduser()
+        yield pathlib.Path(os.path.expanduser(named))  # noqa: PTH111 — pathlib's may raise
         return
     home = pathlib.Path(environment.get("HOME", "/"))
     if runtime := environment.get("XDG_RUNTIME_DIR"):

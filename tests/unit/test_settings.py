@@ -173,6 +173,12 @@ def test_every_option_of_the_guide_is_read_or_refused(root: pathlib.Path) -> Non
     assert [name for name in read | replaced if not re.search(rf"\b{name}\b", example)] == []
 
 
+def test_a_file_of_credentials_need_not_be_there(root: pathlib.Path) -> None:
+    for name in ("/none", "~nobody-of-this-name/auth.json"):
+        loaded = settings.load(root, {"HOME": str(root.parent), "REGISTRY_AUTH_FILE": name})
+        assert loaded.credentials == (pathlib.Path(name),)
+
+
 def test_replaced_options_say_by_what(root: pathlib.Path) -> None:
     assert _problems(root, MKISOFS_BIN="mkisofs") == {"MKISOFS_BIN": "the ISO is written by pycdlib; remove it"}
 
@@ -203,7 +209,7 @@ def test_the_cache_folder_of_the_desktop_specification(root: pathlib.Path) -> No
 
 _NAMES = [
     "PROJECT_NAME", "BUILD_ROOT", "STORE", "SIGNING_KEY", "CA_BUNDLE", "OFFLINE", "PULL_JOBS", "SOURCE_DATE_EPOCH",
-    "DEBIAN_MIRROR", "HOME", "XDG_CACHE_HOME",
+    "DEBIAN_MIRROR", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "HOME", "XDG_CACHE_HOME",
 ]  # fmt: skip
 _TEXTS = strategies.text(
     strategies.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=12
