@@ -32,6 +32,8 @@ DEVELOPMENT_KEY = "packages/keys/development/secret.asc"
 
 _UP_ARGUMENTS = "--provision --no-destroy-on-error --parallel"
 
+_PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+
 _REPLACED = {
     "HARDLINK_BIN": "images are linked by digest; remove it",
     "MKISOFS_BIN": "the ISO is written by pycdlib; remove it",
@@ -130,7 +132,7 @@ def load(root: pathlib.Path, environment: Mapping[str, str]) -> Settings:
         builder=reader.choice("BUILDER", BUILDERS),
         pip={name: value for name, value in sorted(environment.items()) if name.startswith("PIP_")},
     )
-    problems = reader.problems + _replaced(environment)
+    problems = reader.problems + _proxies(environment) + _replaced(environment)
     if problems:
         raise errors.ConfigError("settings", problems, "Mend .env; .env.example describes every setting.")
     return settings
@@ -286,6 +288,12 @@ def _existing(path: pathlib.Path) -> pathlib.Path:
 
 def _text(path: pathlib.Path | None) -> str | None:
     return str(path) if path else None
+
+
+def _proxies(environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Those that nobody could reach: what is asked through them would be blamed."""
+    values = [(name, environment.get(name, "")) for name in _PROXIES]
+    return [(name, "is not http://HOST:PORT") for name, value in values if value and not urls.is_proxy(value)]
 
 
 def _replaced(environment: Mapping[str, str]) -> list[tuple[str, str]]:

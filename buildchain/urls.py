@@ -11,12 +11,22 @@ import re
 from collections.abc import Iterator
 
 _URL = re.compile(r"https?://[^\s/?#,@]+(?:/[^\s?#,]*)?", re.IGNORECASE)
+# As `requests` takes it: http:// may be left out, and a path says nothing.
+_PROXY = re.compile(
+    r"(https?://)?([^\s/]*@)?([^\s/?#@:\[\]]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/\S*)?", re.IGNORECASE
+)
 _USER = re.compile(r"(?<=://)[^/\s]*@")
 
 
 def shown(url: str) -> str:
     """A URL, or a text with some, without the passwords that it may hold."""
     return _USER.sub("", url)
+
+
+def is_proxy(text: str) -> bool:
+    """Whether a text names a proxy."""
+    found = _PROXY.fullmatch(text)
+    return found is not None and int(found["port"] or 0) < 2**16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

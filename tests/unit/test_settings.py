@@ -93,7 +93,7 @@ def test_all_mistakes_at_once(root: pathlib.Path) -> None:
         "DEBIAN_MIRROR": "mirror.example.test", "SKOPEO_BIN": "/bin/skopeo", "HARDLINK_BIN": "hardlink",
         "GIT_BIN": "a git", "VAGRANT_BIN": "./none", "VAGRANT_PROVIDER": "vmware", "VAGRANT_UP_ARGS": "'",
         "VAGRANT_SNAPSHOT_NAME": "a b", "CONNECT_TIMEOUT": "0", "READ_TIMEOUT": "1.5", "URL_REWRITES": "a => b",
-        "VAGRANT_LIBVIRT_DRIVER": "xen",
+        "VAGRANT_LIBVIRT_DRIVER": "xen", "http_proxy": "socks5://proxy:1080", "HTTPS_PROXY": "http://proxy:99999",
     }  # fmt: skip
     assert _problems(root, **wrong).keys() == wrong.keys()
 
@@ -136,6 +136,11 @@ def test_all_mistakes_at_once(root: pathlib.Path) -> None:
         ("STORE", "_build/..", "holds BUILD_ROOT"),
         ("STORE", "_build", "holds BUILD_ROOT"),
         ("STORE", "_build/root/../../_build", "holds BUILD_ROOT"),
+        ("http_proxy", "socks5://me:secret@proxy:1080", "is not http://HOST:PORT"),
+        ("http_proxy", "http://", "is not http://HOST:PORT"),
+        ("https_proxy", "http://proxy:65536", "is not http://HOST:PORT"),
+        ("HTTP_PROXY", "http://a proxy", "is not http://HOST:PORT"),
+        ("HTTPS_PROXY", "http://[::1", "is not http://HOST:PORT"),
     ],
 )
 def test_wrong_values(root: pathlib.Path, name: str, value: str, problem: str) -> None:
@@ -143,6 +148,14 @@ def test_wrong_values(root: pathlib.Path, name: str, value: str, problem: str) -
     assert found.keys() == {name}
     assert problem in found[name]
     assert "secret" not in found[name]
+
+
+@pytest.mark.parametrize(
+    "value", ["http://proxy.example.test:3128", "https://me:s@cret@proxy/", "proxy:3128", "http://[2001:db8::1]:65535"]
+)
+def test_proxies_that_requests_understands(root: pathlib.Path, value: str) -> None:
+    home = {"HOME": str(root.parent)}
+    assert settings.load(root, home | {"http_proxy": value, "HTTPS_PROXY": value}) == settings.load(root, home)
 
 
 def test_the_store_may_stand_below_the_build_root_but_not_above(root: pathlib.Path) -> None:
@@ -209,7 +222,7 @@ def test_the_cache_folder_of_the_desktop_specification(root: pathlib.Path) -> No
 
 _NAMES = [
     "PROJECT_NAME", "BUILD_ROOT", "STORE", "SIGNING_KEY", "CA_BUNDLE", "OFFLINE", "PULL_JOBS", "SOURCE_DATE_EPOCH",
-    "DEBIAN_MIRROR", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "HOME", "XDG_CACHE_HOME",
+    "DEBIAN_MIRROR", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "http_proxy", "HOME", "XDG_CACHE_HOME",
 ]  # fmt: skip
 _TEXTS = strategies.text(
     strategies.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=12
