@@ -7,8 +7,7 @@ set -euo pipefail
 
 readonly PROGRAM=join.sh
 # Stands in the log.
-readonly BASE_DIR=$PACKAGES_URL
-: "${NAME:?this is no program by itself: nodes.sh invite makes one of it}"
+readonly BASE_DIR=${PACKAGES_URL:?this is no program by itself: nodes.sh invite makes one of it}
 
 usage() {
     cat <<END

@@ -220,6 +220,13 @@ def test_an_invitation_is_whole_or_not_there(tmp_path: pathlib.Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "work"]
 
 
+def test_join_sh_says_what_makes_a_program_of_it() -> None:
+    join = COMMON.with_name("join.sh")
+    done = subprocess.run(["bash", join, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert done.stderr.endswith("this is no program by itself: nodes.sh invite makes one of it\n")
+
+
 def test_a_development_tree_is_no_medium(tmp_path: pathlib.Path) -> None:
     (tmp_path / "DEVELOPMENT_TREE").touch()
     done = shell(tmp_path, f"verify_medium {tmp_path} /dev/null")
