@@ -38,6 +38,7 @@ exit codes:
 END
 }
 
+readonly -A TAKEN=([invite]='NAME OUTPUT' [accept]='NAME FINGERPRINT' [remove]=NAME [list]='')
 readonly -A NEEDED=([invite]=NAME [accept]='NAME FINGERPRINT' [remove]=NAME [list]='')
 COMMAND='' NAME='' OUTPUT='' FINGERPRINT=''
 while [ $# -gt 0 ]; do
@@ -70,6 +71,9 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$COMMAND" ] || misuse 'a command is needed'
 [ -n "${NEEDED[$COMMAND]+known}" ] || misuse "unknown command $COMMAND"
+for option in NAME OUTPUT FINGERPRINT; do
+    [[ -z ${!option} || " ${TAKEN[$COMMAND]} " = *" $option "* ]] || misuse "$COMMAND takes no --${option,,}"
+done
 for option in ${NEEDED[$COMMAND]}; do
     [ -n "${!option}" ] || misuse "$COMMAND needs --${option,,}"
 done

@@ -138,11 +138,41 @@ def test_solutions_sh_has_help_for_every_command(tmp_path: pathlib.Path) -> None
 
 
 def solutions(tmp_path: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run solutions.sh on what is hardly a medium."""
-    for name in ("common.sh", "solutions.sh"):
-        shutil.copy(COMMON.with_name(name), tmp_path)
+    return script(tmp_path, "solutions.sh", *arguments)
+
+
+def script(tmp_path: pathlib.Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script on what is hardly a medium."""
+    for each in ("common.sh", name):
+        shutil.copy(COMMON.with_name(each), tmp_path)
     (tmp_path / "product.txt").write_text("NAME=MetalK8s\nVERSION=1.2.3\n")
-    return subprocess.run(["bash", tmp_path / "solutions.sh", *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(["bash", tmp_path / name, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("", "a command is needed"),
+        ("join", "unknown command join"),
+        ("invite", "invite needs --name"),
+        ("accept --name node1", "accept needs --fingerprint"),
+        ("invite --name node*", "'node*' is not the name of a node"),
+        ("list --name node1", "list takes no --name"),
+        ("remove -n node1 -o join.sh", "remove takes no --output"),
+        ("invite -n node1 -f abc", "invite takes no --fingerprint"),
+        ("list now", "unknown argument now"),
+    ],
+)
+def test_nodes_sh_tells_misuse(tmp_path: pathlib.Path, line: str, why: str) -> None:
+    done = script(tmp_path, "nodes.sh", *line.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"nodes.sh: {why}")
+
+
+def test_restore_sh_joins_no_etcd_yet(tmp_path: pathlib.Path) -> None:
+    done = script(tmp_path, "restore.sh", "--backup-file", "x", "--apiserver-node-ip", "192.0.2.1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "this version does not run Kubernetes yet; leave it out" in done.stderr
 
 
 @pytest.mark.parametrize(
