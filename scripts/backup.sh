@@ -19,7 +19,8 @@ usage: backup.sh [--backup-file FILE] [-v | --verbose] [-l FILE | --log-file FIL
 Back up this bootstrap node: $CONFIG_DIR, with the keys of its authorities; the keys of Salt's master and its
 minions; a snapshot of etcd. Whoever reads the archive can pass for this node. The media are not in it.
 
-  --backup-file FILE   write the archive there (default: a new file in $BACKUP_DIR)
+  --backup-file FILE   write the archive there (default: a new file in $BACKUP_DIR, of which the $BACKUPS_KEPT
+                       newest are kept; what was written with this option stays)
   -l, --log-file FILE  write the log there (default: $LOG_DIR/backup.log)
   -v, --verbose        show the output of every step
   -h, --help           show this text

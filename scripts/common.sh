@@ -18,6 +18,8 @@ readonly ETCD_DIR=/var/lib/etcd
 readonly MASTER_DIR=/var/lib/metalk8s/salt-master
 readonly MINION_KEYS=/etc/salt/pki/minion
 readonly BACKUP_DIR=/var/lib/metalk8s
+# Of those that were given no name.
+readonly BACKUPS_KEPT=5
 # Of no number with a zero before it, which bash takes for octal.
 readonly VERSION_PATTERN='^(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})(-[0-9a-z.]+)?$'
 readonly LOG_DIR=/var/log/metalk8s
@@ -374,11 +376,12 @@ await_minion() {
     done
 }
 
-# back_up FILE: the two steps of it.
+# back_up FILE: the steps of it; without a name, in place of older ones.
 back_up() {
     local file=${1:-$BACKUP_DIR/metalk8s-backup_$(date --utc +%Y%m%d_%H%M%S).tar.gz}
     step 'Save the data of etcd' save_etcd
     step 'Write the backup' write_backup "$file"
+    [ -n "$1" ] || step 'Remove old backups' remove_old_backups "$file"
 }
 
 # save_etcd: a snapshot in the private folder. etcd itself writes it, into its own folder.
@@ -407,6 +410,18 @@ write_backup() {
     sync -- "$part"
     mv -- "$part" "$1"
     printf '= %s\n' "$1"
+}
+
+# remove_old_backups FILE: those beside it that were given no name either, but for the newest. By their names; FILE is
+# the newest, whatever the clock said.
+remove_old_backups() {
+    local path
+    find "$(dirname -- "$1")" -maxdepth 1 -type f -regextype posix-extended \
+        -regex '.*/metalk8s-backup_[0-9]{8}_[0-9]{6}\.tar\.gz' ! -path "$1" | sort |
+        head --lines=-$((BACKUPS_KEPT - 1)) | while read -r path; do
+        rm -- "$path"
+        printf '= removed: %s\n' "$path"
+    done
 }
 
 # The last lines of Salt's own summary in one; and, of a run that only tests, what would change.

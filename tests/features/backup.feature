@@ -9,6 +9,14 @@ Feature: Back up the bootstrap node and restore it
     Then only root can read the backup
 
   @container
+  Scenario: Backups do not fill the disk
+    Given 6 older backups that backup.sh named, and one that the operator did
+    When backup.sh is run
+    Then it ends well
+    And the 5 newest backups that it named are there
+    And the one that the operator named is there
+
+  @container
   Scenario: A node that is there is not overwritten
     When restore.sh is run
     Then it is refused

@@ -257,6 +257,30 @@ def test_join_sh_says_what_makes_a_program_of_it() -> None:
     assert done.stderr.endswith("this is no program by itself: nodes.sh invite makes one of it\n")
 
 
+@pytest.mark.parametrize("newest", ["20260102_030405", "19700101_000007"])
+def test_the_newest_backups_are_kept(tmp_path: pathlib.Path, newest: str) -> None:
+    """The one that was just written is among them, though the clock may be wrong; and what has another name."""
+    older = [f"metalk8s-backup_202501{day:02}_000000.tar.gz" for day in range(1, 8)]
+    written = f"metalk8s-backup_{newest}.tar.gz"
+    others = ["metalk8s-backup_mine.tar.gz", "metalk8s-backup_20250101_000000.tar.gz.part", "backup.tar.gz", "pki"]
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    for name in (*older, written, *others):
+        (folder / name).touch()
+    done = shell(tmp_path, f"remove_old_backups {folder}/{written}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "".join(f"= removed: {folder}/{name}\n" for name in older[:3])
+    assert {path.name for path in folder.iterdir()} == {*older[3:], written, *others}
+    assert shell(tmp_path, f"remove_old_backups {folder}/{written}").stdout == ""
+
+
+def test_a_backup_that_has_a_name_removes_none(tmp_path: pathlib.Path) -> None:
+    head = 'step() { echo "$1"; }; back_up'
+    both = "Save the data of etcd\nWrite the backup\n"
+    assert shell(tmp_path, f"{head} /root/mine.tar.gz").stdout == both
+    assert shell(tmp_path, f"{head} ''").stdout == f"{both}Remove old backups\n"
+
+
 def test_a_development_tree_is_no_medium(tmp_path: pathlib.Path) -> None:
     (tmp_path / "DEVELOPMENT_TREE").touch()
     done = shell(tmp_path, f"verify_medium {tmp_path} /dev/null")

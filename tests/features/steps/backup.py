@@ -6,6 +6,8 @@ import pytest_bdd as bdd
 from tests.support import bootstrap_node, hosts
 
 _FILE = "/root/backup.tar.gz"
+_OWN = "/var/lib/metalk8s/metalk8s-backup_before-the-move.tar.gz"
+_NAMED = "/var/lib/metalk8s/metalk8s-backup_*_*.tar.gz"
 _BEFORE = "/root/before"
 _SERVICES = ("metalk8s-etcd", "metalk8s-salt-api", "metalk8s-salt-master", "salt-minion")
 _PLACES = ("/etc/metalk8s", "/var/lib/metalk8s/salt-master", "/etc/salt/pki", "/var/lib/etcd")
@@ -26,11 +28,27 @@ def a_backup(backup: None) -> None:
     pass
 
 
+@bdd.given(
+    bdd.parsers.parse("{count:d} older backups that backup.sh named, and one that the operator did"),
+    target_fixture="older",
+)
+def older_backups(node: hosts.Host, count: int) -> list[str]:
+    """All that are there then."""
+    days = [f"/var/lib/metalk8s/metalk8s-backup_202001{day:02}_000000.tar.gz" for day in range(1, count + 1)]
+    node.run("touch", *days, _OWN)
+    return _named(node)
+
+
 @bdd.given("the host lost its configuration, its keys and the data of etcd")
 def the_host_lost(node: hosts.Host) -> None:
     node.run("systemctl", "stop", *_SERVICES)
     for place in _PLACES:
         node.run("sh", "-c", f"mkdir --parents $(dirname {_BEFORE}{place}) && mv {place} {_BEFORE}{place}")
+
+
+@bdd.when("backup.sh is run", target_fixture="done")
+def back_up(node: hosts.Host, media: hosts.Media) -> hosts.Done:
+    return node.attempt(f"{media.first.place}/backup.sh")
 
 
 @bdd.when("restore.sh is run", target_fixture="done")
@@ -47,6 +65,18 @@ def restore_and_install(node: hosts.Host, media: hosts.Media) -> list[hosts.Done
 @bdd.then("only root can read the backup")
 def only_root_reads(node: hosts.Host) -> None:
     assert node.run("stat", "--format=%a %u", _FILE) == "600 0\n"
+
+
+@bdd.then(bdd.parsers.parse("the {count:d} newest backups that it named are there"))
+def newest_are_there(node: hosts.Host, done: hosts.Done, older: list[str], count: int) -> None:
+    found = _named(node)
+    assert found[:-1] == older[1 - count :]
+    assert f"  {found[-1]}\n" in done.stdout
+
+
+@bdd.then("the one that the operator named is there")
+def own_is_there(node: hosts.Host) -> None:
+    node.run("test", "-e", _OWN)
 
 
 @bdd.then("both end well")
@@ -71,3 +101,8 @@ def data_are_as_before(node: hosts.Host) -> None:
 def nothing_to_change(node: hosts.Host, media: hosts.Media) -> None:
     again = node.attempt(f"{media.first.place}/bootstrap.sh")
     assert "changed: 0\n" in again.stdout, again.stdout
+
+
+def _named(node: hosts.Host) -> list[str]:
+    """Those that backup.sh named, the newest last."""
+    return node.run("sh", "-c", f"ls {_NAMED}").split()

@@ -19,6 +19,7 @@ _STEPS = [
     "Ask the minion through its master",
     "Save the data of etcd",
     "Write the backup",
+    "Remove old backups",
 ]
 
 
