@@ -11,6 +11,14 @@ Feature: Several versions beside each other
     And the configuration is as before
 
   @container @vm
+  Scenario: A dry run tells what would change, and adds nothing
+    When iso-manager.sh tries with --dry-run to add the second version
+    Then it ends well
+    And it says "would change: Configure the repositories' server"
+    And the configuration is as before
+    And the packages of the second version are not served
+
+  @container @vm
   Scenario: A second version is served beside the first
     When iso-manager.sh adds the second version
     Then it ends well
@@ -38,7 +46,7 @@ Feature: Several versions beside each other
     When iso-manager.sh removes the second version
     Then it ends well
     And the configuration names the first version alone
-    And the packages of the second version are no longer served
+    And the packages of the second version are not served
 
   @container
   Scenario: The version that the node is installed from stays

@@ -17,7 +17,7 @@ import pytest
 
 from buildchain import command, deb, lock, oci, registry, salt, signing, store, tree
 from tests.support import containerd, images, keys, node, salt_tree, solutions, states
-from tests.unit import test_salt_solutions
+from tests.unit import test_salt_modules, test_salt_solutions
 
 pytestmark = [
     pytest.mark.tools("containerd", "ctr", "dpkg-deb", "gpg", "mmdebstrap", "nsenter", "runc", "unshare", node.PYTHON),
@@ -195,6 +195,19 @@ def test_the_pillar_holds_the_solutions_of_the_bootstrap_node(report: dict[str, 
 def test_a_second_run_changes_nothing(applied: Site) -> None:
     done = applied.host.salt("/etc/salt-of-bootstrap-own", "state.apply", APPLIED)
     assert (failures(done), changed(done)) == ([], [])
+
+
+def test_a_dry_run_mounts_no_medium_and_misses_none(applied: Site) -> None:
+    """As `iso-manager.sh --dry-run` asks about an ISO that is to be added."""
+    test_salt_modules.iso(applied.host.root / "root/next.iso", b"NAME=MetalK8s\nVERSION=2.6.0\n")
+    configuration = applied.host.root / "etc/metalk8s/bootstrap.yaml"
+    configuration.write_text(BOOTSTRAP.replace("/srv/medium", "/srv/medium, /root/next.iso"))
+    try:
+        done = applied.host.salt("/etc/salt-of-bootstrap-own", "state.apply", "metalk8s.archives.served", "test=True")
+    finally:
+        configuration.write_text(BOOTSTRAP)
+    assert failures(done) == []
+    assert [row["result"] for row in done.values() if row["__id__"] == "Mount metalk8s-2.6.0"] == [None]
 
 
 def test_packages_come_from_the_medium_alone(applied: Site) -> None:

@@ -16,13 +16,5 @@ Mount {{ archive.environment }}:
     - persist: true
     - require:
       - test: Archives are known
-    - require_in:
-      - file: Check {{ archive.environment }}
   {%- endif %}
-
-Check {{ archive.environment }}:
-  file.exists:
-    - name: {{ archive.location }}/product.txt
-    - require:
-      - test: Archives are known
 {%- endfor %}

@@ -25,6 +25,11 @@ def add_spoilt(node: hosts.Host, media: hosts.Media, spoilt: hosts.Spoilt, confi
     return _add(node, media, spoilt.medium)
 
 
+@bdd.when("iso-manager.sh tries with --dry-run to add the second version", target_fixture="done")
+def try_to_add(node: hosts.Host, media: hosts.Media, configuration: str) -> hosts.Done:
+    return _add(node, media, media.second.archive, "--dry-run")
+
+
 @bdd.when("iso-manager.sh adds the second version", target_fixture="done")
 def add(node: hosts.Host, media: hosts.Media) -> hosts.Done:
     return _add(node, media, media.second.archive)
@@ -71,7 +76,7 @@ def packages_are_served(node: hosts.Host, media: hosts.Media) -> None:
         assert done.returncode == 0, done.stdout
 
 
-@bdd.then("the packages of the second version are no longer served")
+@bdd.then("the packages of the second version are not served")
 def packages_are_not_served(node: hosts.Host, media: hosts.Media) -> None:
     assert _get_packages(node, media.second).returncode != 0
 
@@ -96,8 +101,8 @@ def _archive(medium: hosts.Medium) -> str:
     return f"  - {medium.archive}\n"
 
 
-def _add(node: hosts.Host, media: hosts.Media, archive: str) -> hosts.Done:
-    return node.attempt(f"{media.first.place}/iso-manager.sh", "--archive", archive)
+def _add(node: hosts.Host, media: hosts.Media, archive: str, *options: str) -> hosts.Done:
+    return node.attempt(f"{media.first.place}/iso-manager.sh", "--archive", archive, *options)
 
 
 def _get_packages(node: hosts.Host, medium: hosts.Medium) -> hosts.Done:
