@@ -424,17 +424,22 @@ remove_old_backups() {
     done
 }
 
-# The last lines of Salt's own summary in one; and, of a run that only tests, what would change.
+# The last lines of Salt's own summary in one. Of a run that only tests, what would change: Salt counts as changed what
+# says how, and as unchanged what would change.
 summarize() {
     awk '
+        function count(name) { return match($0, "[( ]" name "=[0-9]+") ? substr($0, RSTART + length(name) + 2) + 0 : 0 }
         /^ +Name: .* - Result: Differs/ {
             sub(/^ +Name: /, "")
             sub(/ - Function: .*/, "")
             print "= would change: " $0
             next
         }
-        /^Succeeded:/ { held = $2; changed = match($0, /[( ]changed=[0-9]+/) ? substr($0, RSTART + 9, RLENGTH - 9) : 0 }
-        END { printf "= %d states hold, changed: %d\n", held, changed }' "$1"
+        /^Succeeded:/ { would = count("unchanged"); held = $2 - would; changed = count("changed") }
+        END {
+            if (would) printf "= %d states hold, %d would change\n", held, would
+            else printf "= %d states hold, changed: %d\n", held, changed
+        }' "$1"
 }
 
 # What failed by itself, not what was left out because of that.

@@ -86,7 +86,12 @@ def test_misuse_has_an_exit_code_of_its_own(tmp_path: pathlib.Path, line: str) -
         ("Succeeded: 7\n", "= 7 states hold, changed: 0\n"),
         (
             "  Name: Run it - Function: service.running - Result: Differs - Started: 1\nSucceeded: 8 (unchanged=1)\n",
-            "= would change: Run it\n= 8 states hold, changed: 0\n",
+            "= would change: Run it\n= 7 states hold, 1 would change\n",
+        ),
+        ("Succeeded: 68 (unchanged=61, changed=48)\n", "= 7 states hold, 61 would change\n"),
+        (
+            "  Name: Run it - Function: service.running - Result: Changed - Started: 1\nSucceeded: 12 (changed=10)\n",
+            "= 12 states hold, changed: 10\n",
         ),
     ],
 )
