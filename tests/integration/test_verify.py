@@ -140,6 +140,20 @@ def test_tampered_medium_key_does_not_help(good: medium.Entries, signers: attack
     assert run_script("--key", key_file, folder)[:2] == (0, "good")
 
 
+def test_a_file_of_several_keys_trusts_each(
+    good: medium.Entries, signers: attacks.Keys, tmp_path: pathlib.Path
+) -> None:
+    """As a node keeps them, when the next version is signed by another key."""
+    folder = medium.stage(good, tmp_path / "root")
+    both = signers.stranger.public + signers.release.public
+    key_file = tmp_path / "keys.asc"
+    key_file.write_bytes(both)
+    assert verify.judge(folder, verify.Trust((both,))).verdict is Verdict.GOOD
+    assert run_script("--key", key_file, folder)[:2] == (0, "good")
+    key_file.write_bytes(signers.stranger.public)
+    assert run_script("--key", key_file, folder)[:2] == (1, "unknown key")
+
+
 @pytest.mark.parametrize("shell", ["dash", "busybox ash", "bash --posix"])
 @pytest.mark.parametrize(
     "tools", [("gpgv", "openssl"), ("gpgv", "sha256sum"), ("gpg", "sha256sum")], ids=lambda tools: "+".join(tools)
