@@ -24,6 +24,18 @@ _MINION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _PROXY = re.compile(r"""[^\s"'\\\x00-\x1f]+""")
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: of two lists of archives, YAML would take the last and say nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[typing.Any, typing.Any]:
+        known: set[str] = set()
+        for key in (each for each, _ in node.value if isinstance(each, yaml.ScalarNode)):
+            if key.value in known:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
+            known.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def ext_pillar(minion_id: str, pillar: Mapping[str, typing.Any], bootstrap_config: str) -> dict[str, typing.Any]:
     """The pillar of one minion; Salt refuses to apply states when this raises.
 
@@ -61,7 +73,7 @@ def _where_the_bootstrap_node_is() -> dict[str, typing.Any]:
 
 def _load(path: pathlib.Path) -> dict[str, typing.Any]:
     try:
-        value = yaml.safe_load(path.read_text())
+        value = yaml.load(path.read_text(), _Loader)  # noqa: S506 - it is a safe loader
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -440,6 +440,14 @@ def test_bootstrap_yaml_that_is_no_mapping_is_refused(tmp_path: pathlib.Path, te
         pillar(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("key", "text"), [("archives", "archives: [/b.iso]\n"), ("http", "proxies: {http: a, http: b}\n")]
+)
+def test_a_key_of_bootstrap_yaml_that_stands_twice_is_refused(tmp_path: pathlib.Path, key: str, text: str) -> None:
+    with pytest.raises(ValueError, match=rf"bootstrap\.yaml: {key} stands twice\n.*line \d+"):
+        pillar(tmp_path, BOOTSTRAP + text)
+
+
 def test_a_missing_bootstrap_yaml_is_named(tmp_path: pathlib.Path) -> None:
     module = states.load_module(TREE / "_pillar/metalk8s.py")
     with pytest.raises(ValueError, match="/none: No such file or directory"):
