@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 import dodo
-from buildchain import cli, digest, lint, lock, settings
+from buildchain import cli, digest, lint, lock, product, settings
+from buildchain.tasks import images
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 PAGES = ROOT / "docs/reference"
@@ -135,6 +136,22 @@ def test_every_rule_of_lint_stands_in_its_page() -> None:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+def test_every_path_of_a_built_medium_stands_in_its_page() -> None:
+    """Of those in its root that are not made under a name of somebody's choice."""
+    places = {place.partition("/")[0] for place in _code("medium.md")}
+    scripts = {name.removesuffix(".in") for name in product.SCRIPTS}
+    folders = {images.BOOTSTRAP, "documentation", "images", "packages", "pillar", "salt"}
+    assert (scripts | folders | {"SHA256SUM", "SHA256SUM.asc", "CONTENTS.mtree", product.KEY}) - places == set()
+
+
+def test_every_page_names_what_is_there() -> None:
+    """`NAME` in `FILE`."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md")]
+    named = {found for text in texts for found in re.findall(r"`(\w+)` in `([\w/]+\.py)`", text)}
+    assert named
+    assert [each for each in named if not re.search(rf"^{each[0]}\b", (ROOT / each[1]).read_text(), re.MULTILINE)] == []
 
 
 def test_every_key_of_a_solutions_manifest_stands_in_its_page() -> None:
