@@ -64,7 +64,7 @@ check_backup() {
     other=$(grep -vE "^(backup\.txt|etcd\.db|(${CONFIG_DIR#/}|${MASTER_DIR#/}/pki|${MINION_KEYS#/})(/.*)?)\$" <<<"$members" || :)
     [ -z "$other" ] || fail "$1: holds what no backup holds:" "$other"
     ! grep -qE '(^|/)\.\.(/|$)' <<<"$members" || fail "$1: leaves its own folder."
-    for other in "${BOOTSTRAP_CONFIG#/}" etcd.db; do
+    for other in backup.txt "${BOOTSTRAP_CONFIG#/}" etcd.db; do
         grep -qxF "$other" <<<"$members" || fail "$1: holds no ${other##*/}."
     done
     made_by=$(tar --extract --gzip --to-stdout --file "$1" backup.txt | sed -n 's/^VERSION=//p')

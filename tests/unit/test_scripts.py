@@ -1,10 +1,12 @@
 """What the scripts of the medium share, in the shell that runs it."""
 
 import hashlib
+import io
 import pathlib
 import re
 import shutil
 import subprocess
+import tarfile
 
 import pytest
 
@@ -284,6 +286,60 @@ def test_a_backup_that_has_a_name_removes_none(tmp_path: pathlib.Path) -> None:
     both = "Save the data of etcd\nWrite the backup\n"
     assert shell(tmp_path, f"{head} /root/mine.tar.gz").stdout == both
     assert shell(tmp_path, f"{head} ''").stdout == f"{both}Remove old backups\n"
+
+
+MEMBERS = {
+    "backup.txt": b"VERSION=1.2.3\n",
+    "etcd.db": b"",
+    "etc/metalk8s/bootstrap.yaml": b"",
+    "etc/salt/pki/minion/minion.pem": b"",
+    "var/lib/metalk8s/salt-master/pki/master.pem": b"",
+}
+
+
+def check_backup(tmp_path: pathlib.Path, content: bytes) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "backup.tar.gz").write_bytes(content)
+    restore = COMMON.with_name("restore.sh")
+    return shell(
+        tmp_path, f". <(sed -n '/^check_backup/,/^}}/p' {restore})\ncheck_backup {tmp_path}/backup.tar.gz\necho good"
+    )
+
+
+def archive(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_a_backup_of_this_version_is_taken(tmp_path: pathlib.Path) -> None:
+    assert check_backup(tmp_path, archive(MEMBERS)).stdout == "good\n"
+
+
+@pytest.mark.parametrize(
+    ("members", "why"),
+    [
+        (MEMBERS | {"etc/shadow": b""}, "holds what no backup holds:\netc/shadow\n"),
+        (MEMBERS | {"etc/metalk8s-too": b""}, "holds what no backup holds:"),
+        (MEMBERS | {"etc/metalk8s/../shadow": b""}, "leaves its own folder."),
+        (MEMBERS | {"backup.txt": b"VERSION=1.2.4\n"}, "is of version 1.2.4, this medium of 1.2.3."),
+        ({"etcd.db": b""}, "holds no backup.txt."),
+        ({"backup.txt": b""}, "holds no bootstrap.yaml."),
+        ({"backup.txt": b"", "etc/metalk8s/bootstrap.yaml": b""}, "holds no etcd.db."),
+    ],
+)
+def test_a_backup_of_other_things_is_refused(tmp_path: pathlib.Path, members: dict[str, bytes], why: str) -> None:
+    done = check_backup(tmp_path, archive(members))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{tmp_path}/backup.tar.gz: {why}" in done.stderr
+
+
+def test_a_backup_that_is_cut_is_refused(tmp_path: pathlib.Path) -> None:
+    for content in (b"", b"no archive", archive(MEMBERS)[:60]):
+        assert "is not an archive that can be read." in check_backup(tmp_path, content).stderr
 
 
 def test_a_development_tree_is_no_medium(tmp_path: pathlib.Path) -> None:
