@@ -35,6 +35,17 @@ Feature: Install the bootstrap node from the medium
     And it says that everything holds and nothing was changed
 
   @container
+  Scenario: Another run puts right what somebody changed
+    Given the bootstrap node
+    And somebody wrote into the configuration of etcd
+    And somebody removed the password of Salt's API
+    When bootstrap.sh is run again
+    Then it ends well
+    And the configuration of etcd is that of before
+    And the password of Salt's API is another one
+    And with the password the API has Salt reach the node
+
+  @container
   Scenario: All that is wrong with the configuration is told at once
     Given the bootstrap node
     And this configuration:

@@ -10,6 +10,8 @@ import pytest_bdd as bdd
 
 from tests.support import bootstrap_node, hosts, machine
 
+_ETCD = "/etc/systemd/system/metalk8s-etcd.service"
+_PASSWORD = "/etc/metalk8s/salt/password"
 _STEPS = [
     "Check the host",
     "Verify the medium",
@@ -45,6 +47,20 @@ def the_power_failed(host: machine.Machine, media: hosts.Media) -> None:
         time.sleep(0.2)
     host.cut_power()
     assert "exit code" not in host.run("cat", bootstrap_node.LOG).partition("step: Apply the highstate")[2]
+
+
+@bdd.given("somebody wrote into the configuration of etcd", target_fixture="configured")
+def wrote_into(node: hosts.Host) -> str:
+    before = node.run("cat", _ETCD)
+    node.write(_ETCD, f"{before}# an edit\n")
+    return before
+
+
+@bdd.given("somebody removed the password of Salt's API", target_fixture="password")
+def removed_password(node: hosts.Host) -> str:
+    before = node.run("cat", _PASSWORD)
+    node.run("rm", _PASSWORD)
+    return before
 
 
 @bdd.given("this configuration:")
@@ -91,6 +107,17 @@ def every_step_is_done(done: hosts.Done) -> None:
 @bdd.then("the host is the bootstrap node")
 def is_the_node(done: hosts.Done, media: hosts.Media) -> None:
     assert done.stdout.endswith(f"This host is the bootstrap node of MetalK8s {media.first.release}.\n")
+
+
+@bdd.then("the configuration of etcd is that of before")
+def is_put_right(node: hosts.Host, configured: str) -> None:
+    assert node.run("cat", _ETCD) == configured
+
+
+@bdd.then("the password of Salt's API is another one")
+def password_is_another(node: hosts.Host, password: str) -> None:
+    assert len(node.run("cat", _PASSWORD)) == len(password)
+    assert node.run("cat", _PASSWORD) != password
 
 
 @bdd.then("it names all of these in the configuration:")
