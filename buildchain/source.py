@@ -105,8 +105,11 @@ def _from_git(root: pathlib.Path, git: str) -> Source:
     prefix = [git, "--no-optional-locks", "-C", str(root), "-c", "safe.directory=*", "-c", "core.fsmonitor=false"]
     environment = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
+    hint = "Build from a complete git clone or from a release tarball."
+    if not command.is_installed(git):
+        hint = "Install git, or name it in GIT_BIN."
+
     def ask(*arguments: str) -> bytes:
-        hint = "Build from a complete git clone or from a release tarball."
         return command.run([*prefix, *arguments], environment=environment, hint=hint)
 
     with concurrent.futures.ThreadPoolExecutor() as pool:

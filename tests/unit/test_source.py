@@ -57,6 +57,12 @@ def test_commit_time_and_files(checkout: pathlib.Path) -> None:
     assert found.files == (".gitignore", "README", "dangling", "folder/ünïcode name", "link", "run.sh")
 
 
+def test_a_git_that_is_not_there_is_named(checkout: pathlib.Path) -> None:
+    with pytest.raises(errors.ToolError) as caught:
+        source.identify(checkout, "git-2")
+    assert str(caught.value) == "git-2: not found on this machine\nInstall git, or name it in GIT_BIN."
+
+
 def test_clones_do_not_differ(checkout: pathlib.Path) -> None:
     expected = _identify(checkout)
     (checkout / "README").write_text("second\n")
