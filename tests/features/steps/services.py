@@ -39,9 +39,9 @@ def listens_on_the_control_plane(node: hosts.Host) -> None:
     assert own == {node.ip}
 
 
-@bdd.when("a package is installed with apt-get")
-def install_a_package(node: hosts.Host) -> None:
-    node.run("apt-get", "install", "--yes", "--no-install-recommends", _PACKAGE)
+@bdd.when("a package is installed with apt-get", target_fixture="installed")
+def install_a_package(node: hosts.Host) -> str:
+    return node.run("apt-get", "install", "--yes", "--no-install-recommends", _PACKAGE)
 
 
 @bdd.then("it came from the medium")
@@ -51,8 +51,12 @@ def came_from_the_medium(node: hosts.Host, media: hosts.Media) -> None:
 
 
 @bdd.then("no upstream repository was asked")
-def no_upstream(node: hosts.Host) -> None:
-    assert bootstrap_node.UPSTREAM not in node.run("apt-cache", "policy", _PACKAGE)
+def no_upstream(node: hosts.Host, installed: str) -> None:
+    """It stands among the host's sources: apt tells whom it asks, now and when it installed the node."""
+    assert bootstrap_node.UPSTREAM in node.run("cat", "/etc/apt/sources.list")
+    log = node.run("cat", bootstrap_node.LOG)
+    assert "metalk8s-debian-12 ./ InRelease" in log
+    assert bootstrap_node.UPSTREAM not in log + installed
 
 
 @bdd.then("a client that trusts the node's authority is served packages and images")
