@@ -50,4 +50,5 @@ done
 
 RETRY_HINT="Mend the cause and run $BASE_DIR/$PROGRAM again."
 start backup
+[ -r "$BOOTSTRAP_CONFIG" ] || fail "$BOOTSTRAP_CONFIG: cannot be read. Is this the bootstrap node? bootstrap.sh makes one."
 back_up "$BACKUP_FILE"

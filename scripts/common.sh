@@ -397,7 +397,6 @@ save_etcd() {
 
 # write_backup FILE: for root alone from its first byte on, and never half of it under its name.
 write_backup() {
-    [ -r "$BOOTSTRAP_CONFIG" ] || fail "$BOOTSTRAP_CONFIG: cannot be read. Is this the bootstrap node?"
     [ ! -e "$1" ] || fail "$1: is there already. Name another file: --backup-file FILE"
     mkdir -p -- "$(dirname -- "$1")"
     part=$(mktemp "$1.XXXXXX")

@@ -148,10 +148,12 @@ def solutions(tmp_path: pathlib.Path, *arguments: str) -> subprocess.CompletedPr
     return script(tmp_path, "solutions.sh", *arguments)
 
 
-def script(tmp_path: pathlib.Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a script on what is hardly a medium."""
+def script(tmp_path: pathlib.Path, name: str, *arguments: str, replaced: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a script on what is hardly a medium, with other functions in place of some."""
     for each in ("common.sh", name):
         shutil.copy(COMMON.with_name(each), tmp_path)
+    with (tmp_path / "common.sh").open("a") as stream:
+        stream.write(replaced)
     (tmp_path / "product.txt").write_text("NAME=MetalK8s\nVERSION=1.2.3\n")
     return subprocess.run(["bash", tmp_path / name, *arguments], capture_output=True, text=True, check=False)
 
@@ -174,6 +176,17 @@ def test_nodes_sh_tells_misuse(tmp_path: pathlib.Path, line: str, why: str) -> N
     done = script(tmp_path, "nodes.sh", *line.split())
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"nodes.sh: {why}")
+
+
+@pytest.mark.parametrize(
+    "line", ["backup.sh", "iso-manager.sh", "nodes.sh list", "solutions.sh import --archive /x.iso"]
+)
+def test_a_host_that_is_no_bootstrap_node_is_told(tmp_path: pathlib.Path, line: str) -> None:
+    """Before anything is asked of what such a host does not have."""
+    done = script(tmp_path, *line.split(), replaced=f"start() {{ WORK_DIR={tmp_path} LOG_FILE={tmp_path}/log; }}\n")
+    assert (done.returncode, done.stdout) == (1, "")
+    why = "cannot be read. Is this the bootstrap node? bootstrap.sh makes one."
+    assert done.stderr == f"/etc/metalk8s/bootstrap.yaml: {why}\n"
 
 
 def test_restore_sh_joins_no_etcd_yet(tmp_path: pathlib.Path) -> None:
