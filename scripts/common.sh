@@ -75,8 +75,8 @@ start() {
     [ "$(id -u)" -eq 0 ] || fail "$PROGRAM: only root can do this."
     umask 022
     LOG_FILE=${LOG_FILE:-$LOG_DIR/$1.log}
-    mkdir -p -- "$(dirname -- "$LOG_FILE")"
-    (: >>"$LOG_FILE") 2>/dev/null || fail "$PROGRAM: $LOG_FILE: cannot be written. Name another file: --log-file FILE"
+    { mkdir -p -- "$(dirname -- "$LOG_FILE")" && (: >>"$LOG_FILE"); } 2>/dev/null ||
+        fail "$PROGRAM: $LOG_FILE: cannot be written. Name another file: --log-file FILE"
     exec 9>/run/metalk8s.lock
     flock --nonblock 9 || fail "$PROGRAM: another script of MetalK8s runs on this host. Wait until it has ended."
     WORK_DIR=$(mktemp -d /run/metalk8s.XXXXXX)
@@ -167,7 +167,8 @@ check_host() {
     [ "$(uname -m)" = x86_64 ] || problems+=("its processor is $(uname -m); the packages are for x86_64")
     os_family >/dev/null || problems+=("its operating system is $(os_name); supported: Debian 12, Enterprise Linux 9")
     for file; do
-        [ -r "$file" ] || problems+=("$file: cannot be read; the guide says what it must hold")
+        [ -r "$file" ] ||
+            problems+=("$file: cannot be read; what it must hold: $BASE_DIR/documentation/reference/bootstrap-yaml.html")
     done
     [ ${#problems[@]} -eq 0 ] || fail "${problems[@]}"
 }

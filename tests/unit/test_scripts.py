@@ -244,6 +244,22 @@ def test_what_is_installed_is_read_from_what_it_wrote(tmp_path: pathlib.Path) ->
     assert shell(tmp_path, ask).stdout == "2.5.1-dev\n"
 
 
+def test_a_host_without_configuration_is_told_where_it_is_described(tmp_path: pathlib.Path) -> None:
+    done = shell(tmp_path, f"check_host {tmp_path}/none {COMMON}")
+    assert done.returncode == 1
+    (said,) = (line for line in done.stderr.splitlines() if "cannot be read" in line)
+    page = "documentation/reference/bootstrap-yaml.html"
+    assert said == f"{tmp_path}/none: cannot be read; what it must hold: /medium/{page}"
+    assert (COMMON.parents[1] / page.replace("documentation", "docs")).with_suffix(".md").exists()
+
+
+@pytest.mark.parametrize("log", ["/proc/none/log", "/proc"])
+def test_a_log_that_cannot_be_written_is_told(tmp_path: pathlib.Path, log: str) -> None:
+    done = shell(tmp_path, f"id() {{ echo 0; }}; LOG_FILE={log}; start test")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"test.sh: {log}: cannot be written. Name another file: --log-file FILE\n"
+
+
 def test_a_medium_stands_where_every_program_can_name_it(tmp_path: pathlib.Path) -> None:
     done = shell(tmp_path, "BASE_DIR='/media/MetalK8s 2.5'; install_salt_from() { echo never; }; install_salt")
     assert (done.returncode, done.stdout) == (1, "")
