@@ -138,7 +138,7 @@ def _build(arguments: argparse.Namespace) -> int:
     if lint.has_errors(told):
         return _FOUND_WRONG
     built = solution.build(solution.load(arguments.dir, os.environ), _report, arguments.base)
-    if built.left_out:
+    if arguments.base:
         sys.stdout.write(f"   {built.left_out} bytes are left to {arguments.base}\n")
     sys.stdout.write(f"   {built.content.digest.hex}  {built.path} ({built.content.size} bytes)\n")
     found = lint.check(built.path, with_nginx=command.is_installed("nginx"))

@@ -38,6 +38,9 @@ def build(here: context.Context, report: Report, base: pathlib.Path | None = Non
         BuildchainError: something cannot be pulled, built, signed or written.
     """
     wanted = here.project
+    if base and base.resolve() == here.iso_path.resolve():
+        hint = "Copy the base to another place, or set BUILD_ROOT to another folder."
+        raise errors.BuildchainError(str(base), "would be replaced by the thin Solution that needs it", hint)
     given = inputs.gather(here)
     images = kinds.build_all(given, lambda spec: report("IMAGE", str(spec)))
     thinned = thin.leave_out(images, base)

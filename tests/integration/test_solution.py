@@ -371,6 +371,22 @@ def test_a_thin_solution_holds_what_its_base_lacks(first: Author) -> None:
     assert not lint.has_errors(lint.check(thin))
 
 
+def test_a_thin_solution_does_not_replace_its_base(first: Author) -> None:
+    content = first.iso.read_bytes()
+    done = first.run("build", first.project, "--base", first.iso)
+    assert done.returncode == 1
+    assert f"{first.iso}: would be replaced by the thin Solution that needs it" in done.stdout
+    assert first.iso.read_bytes() == content
+
+
+def test_a_base_that_has_nothing_is_told(first: Author) -> None:
+    output = first.home / "thin"
+    first.does("build", first.project, "--base", first.iso, BUILD_ROOT=str(output))
+    thin = output / f"{ID}.iso"
+    printed = first.does("build", first.project, "--base", thin, BUILD_ROOT=str(first.home / "whole"))
+    assert f"   0 bytes are left to {thin}\n" in printed
+
+
 def test_a_thin_solution_and_its_base_are_one_view(first: Author, folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """Under one nginx, skopeo and containerd pull the whole images by the thin Solution's names."""
     project = folder / "thin-next"
