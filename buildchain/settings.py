@@ -164,7 +164,7 @@ class _Reader:
             return None
         path = self._absolute(value)
         if not path.is_file():
-            self.problems.append((name, f"{value} is not a file"))
+            self.problems.append((name, f"{path} is not a file"))
         return path
 
     def folder(self, name: str) -> pathlib.Path | None:
@@ -173,7 +173,7 @@ class _Reader:
             return None
         path = self._absolute(value)
         if not path.is_dir():
-            self.problems.append((name, f"{value} is not a folder"))
+            self.problems.append((name, f"{path} is not a folder"))
         return path
 
     def key(self, name: str, default: str) -> str:
@@ -182,7 +182,7 @@ class _Reader:
         if path.is_file():
             return str(path)
         if "/" in value:
-            self.problems.append((name, f"{value} is not a file"))
+            self.problems.append((name, f"{path} is not a file"))
         return value
 
     def _absolute(self, value: str) -> pathlib.Path:

@@ -207,7 +207,7 @@ def test_mistake_in_a_file(site: conftest.Small, edit: Edit) -> None:
 _SETTINGS: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "epoch that is no number": ({"SOURCE_DATE_EPOCH": "today"}, ("SOURCE_DATE_EPOCH", "'today'", "whole number")),
     "epoch before 1970": ({"SOURCE_DATE_EPOCH": "-1"}, ("SOURCE_DATE_EPOCH", "'-1'")),
-    "key file that is not there": ({"SIGNING_KEY": "./no.asc"}, ("SIGNING_KEY", "./no.asc is not a file")),
+    "key file that is not there": ({"SIGNING_KEY": "./no.asc"}, ("SIGNING_KEY", "/no.asc is not a file")),
     "build root that holds the checkout": ({"BUILD_ROOT": "."}, ("BUILD_ROOT", "holds the checkout itself")),
     "certificates that are none": ({"CA_BUNDLE": "VERSION", "STORE": "../none"}, ("CA_BUNDLE", "certificates")),
     "volume id that is too long": ({"PROJECT_NAME": "M" * 32}, ("volume id", "PROJECT_NAME")),

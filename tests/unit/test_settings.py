@@ -158,6 +158,13 @@ def test_proxies_that_requests_understands(root: pathlib.Path, value: str) -> No
     assert settings.load(root, home | {"http_proxy": value, "HTTPS_PROXY": value}) == settings.load(root, home)
 
 
+def test_where_a_file_was_looked_for_is_told(root: pathlib.Path) -> None:
+    """It need not be where the command was typed."""
+    found = _problems(root, SIGNING_KEY="keys/me.asc", SIGNING_KEY_PASSPHRASE_FILE="pw")
+    assert found["SIGNING_KEY"] == f"{root}/keys/me.asc is not a file"
+    assert found["SIGNING_KEY_PASSPHRASE_FILE"] == f"{root}/pw is not a file"
+
+
 def test_the_store_may_stand_below_the_build_root_but_not_above(root: pathlib.Path) -> None:
     assert settings.load(root, {"STORE": "_build/store"}).store == root / "_build/store"
     assert "STORE" in _problems(root, BUILD_ROOT="/srv/out/build", STORE="/srv/out")
