@@ -467,7 +467,9 @@ def test_what_others_write_is_judged_alike(
     argv = ["genisoimage", "-quiet", "-input-charset", "utf-8", "-iso-level", "3", "-V", "My App 0.1.0-dev"]
     subprocess.run([*argv, *owner, *options, "-o", target, root], check=True, capture_output=True)
     found = {each.rule.id for each in lint.check(target, with_nginx=True)}
-    assert {rule for rule in found if rule.startswith("iso-")} - {"iso-damaged"} == rules
+    # Where a tree is missing, the others do not agree with it either.
+    follows = {"iso-damaged"} if rules & {"iso-rock-ridge", "iso-joliet"} else set()
+    assert {rule for rule in found if rule.startswith("iso-")} - follows == rules
 
 
 def test_nginx_itself_is_asked(first: Author, tmp_path: pathlib.Path) -> None:
