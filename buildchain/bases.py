@@ -22,13 +22,17 @@ class Package:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Base:
-    """A base: its family is `debian` or `redhat`, and `digest` is that of its file, in hex."""
+    """A base: its family is `debian` or `redhat`, and `digest` is that of its file, in hex.
+
+    `distribution` is that of its repositories of RPMs, such as `el9`; empty if it may stand for any.
+    """
 
     name: str
     family: str
     architecture: str
     packages: tuple[Package, ...]
     digest: str
+    distribution: str = ""
 
     @property
     def word(self) -> str:
@@ -49,4 +53,4 @@ def load(path: pathlib.Path) -> Base:
         for name, row in sorted(value["packages"].items())
     ]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Base(path.stem, value["family"], architecture, tuple(packages), digest)
+    return Base(path.stem, value["family"], architecture, tuple(packages), digest, value.get("distribution", ""))

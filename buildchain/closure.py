@@ -40,7 +40,7 @@ def check(root: pathlib.Path, hosts: Sequence[bases.Base]) -> list[Answer]:
 
     Arguments:
         root:  where the medium is staged or mounted; it should have been verified.
-        hosts: the bases; a family without any is asked for a host that holds nothing.
+        hosts: the bases; a family or distribution without any is asked for a host that holds nothing.
 
     Raises:
         BuildchainError: there are no repositories, or one cannot be read.
@@ -73,7 +73,9 @@ def _groups(root: pathlib.Path) -> Iterator[_Group]:
 
 
 def _answers(root: pathlib.Path, group: _Group, hosts: Sequence[bases.Base]) -> Iterator[Answer]:
-    fitting: list[bases.Base | None] = [host for host in hosts if host.family == group.family]
+    fitting: list[bases.Base | None] = [
+        host for host in hosts if host.family == group.family and host.distribution in ("", group.distribution)
+    ]
     for host in fitting or [None]:
         where = f"{group.family} {group.distribution}".strip() + (f" on {host.name}" if host else " on nothing")
         if group.family == manifest.FAMILIES[manifest.RPM]:

@@ -97,6 +97,16 @@ def test_without_a_base_the_assumptions_are_named(tmp_path: pathlib.Path, signer
     }
 
 
+def test_a_base_is_held_against_its_own_distribution(tmp_path: pathlib.Path, signer: signing.Signer) -> None:
+    root = _medium(tmp_path, signer, [], [Rpm("hello", requires=["/bin/sh"])])
+    rows = "  bash: {version: '1:5-1', provides: [/bin/sh]}\n"
+    hosts = [_base(tmp_path, "redhat", rows + f"distribution: {name}\n") for name in ("el8", "el9")]
+    assert [str(each) for each in closure.check(root, hosts)] == [
+        "redhat el9 on redhat: all 1 packages can be installed\n"
+    ]
+    assert [each.host for each in closure.check(root, hosts[:1])] == ["redhat el9 on nothing"]
+
+
 def test_what_is_no_medium(tmp_path: pathlib.Path, signer: signing.Signer) -> None:
     root = _medium(tmp_path, signer, ["hello"], [])
     (root / "signing-key.asc").unlink()
