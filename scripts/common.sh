@@ -432,7 +432,7 @@ summarize() {
         /^ +Name: .* - Result: Differs/ {
             sub(/^ +Name: /, "")
             sub(/ - Function: .*/, "")
-            print "= would change: " $0
+            if (!told[$0]++) print "= would change: " $0
             next
         }
         /^Succeeded:/ { would = count("unchanged"); held = $2 - would; changed = count("changed") }
