@@ -51,6 +51,8 @@ class _Walk:
     def directory(self, directory: str, prefix: str, *, is_linked: bool) -> None:
         with os.scandir(directory) as entries:
             found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        if not found and prefix:
+            self.skipped.append(listing.Remark(prefix.rstrip("/"), "an empty folder"))
         for entry in found:
             path = prefix + entry.name
             try:
