@@ -86,6 +86,13 @@ def test_a_fragment_is_fresh_while_the_store_has_all_of_it(tmp_path: pathlib.Pat
     assert not fragment.is_held(here, tmp_path / "part.json")
 
 
+def test_what_a_task_is_made_of_is_told_in_words(tmp_path: pathlib.Path) -> None:
+    """`info` prints it; recipes have whole files in them."""
+    here = typing.cast(context.Context, Here(tmp_path))
+    task = fragment.task(here, "part", tree.Tree, identity="x" * 10000, verb="MAKE", subject="part")
+    assert all(len(repr(each)) < 200 for each in task["uptodate"])
+
+
 class Task:
     """As much of a doit task as the reporter looks at."""
 
