@@ -89,7 +89,8 @@ def _check_parts(
     of: subject.Subject, said: declared.Declared, present: list[images.Image], found: findings.Findings
 ) -> None:
     by_name = {str(each): each for each in present}
-    if operator := by_name.get(str(said.operator.value)):
+    operator = by_name.get(str(said.operator.value))
+    if operator and isinstance(said.name.value, str):
         images.check_program(of, operator, f"{said.name.value}-operator", found)
     if said.ui and (ui := by_name.get(str(said.ui.value))):
         images.check_ports(ui, found)

@@ -401,6 +401,13 @@ def _places(value: typing.Any) -> Iterator[tuple[typing.Any, typing.Any]]:
         yield from _places(value[key])
 
 
+def test_without_a_name_no_program_is_looked_for(tmp_path: pathlib.Path) -> None:
+    files = solutions.good()
+    edit(MANIFEST, "  name: my-app\n", "")(files)
+    found = {each.rule.id for each in lint.check(solutions.stage(files, tmp_path / "solution"))}
+    assert found == {"manifest-schema", "name-rfc1123", "size"}
+
+
 # Projects
 
 INTENT = project.FILE_NAME
