@@ -41,6 +41,10 @@ def build(here: context.Context, report: Report, base: pathlib.Path | None = Non
     if base and base.resolve() == here.iso_path.resolve():
         hint = "Copy the base to another place, or set BUILD_ROOT to another folder."
         raise errors.BuildchainError(str(base), "would be replaced by the thin Solution that needs it", hint)
+    if wanted.is_release:
+        # Now, and not only after an hour of pulling and building.
+        with signing.open_signer(here.signing_source) as signer:
+            _check_key(wanted, signer)
     given = inputs.gather(here)
     images = kinds.build_all(given, lambda spec: report("IMAGE", str(spec)))
     thinned = thin.leave_out(images, base)

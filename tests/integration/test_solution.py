@@ -277,7 +277,8 @@ def test_a_release_is_not_signed_with_the_development_key(first: Author, folder:
     done = first.run("build", project, BUILD_ROOT=str(first.home / "release"))
     assert done.returncode == 1
     assert "release my-app-0.1.0: the published development key must not sign a release" in done.stdout
-    assert not (first.home / f"release/{ID}.iso").exists()
+    assert "IMAGE" not in done.stdout
+    assert not list(first.home.glob("release/*.iso"))
 
 
 def test_images_out_of_archives(first: Author, folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
