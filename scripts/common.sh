@@ -366,14 +366,17 @@ fingerprint() {
 
 # await_minion MINION: until it answers, and nothing is about to start it anew. It or its master may just have been
 # started; and its highstate ends with a restart of it that Salt does not wait for: a job that comes meanwhile is lost.
+# Between two questions pass as many seconds as one took: a slow host needs them for what it is asked about.
 await_minion() {
-    local answer='' tries=30
-    until [ "$answer" = "$1: Job=" ]; do
-        [ "$tries" -gt 0 ] || fail "The minion $1 does not answer its master." "$answer" \
+    local answer='' asked end=$((SECONDS + 600))
+    while true; do
+        asked=$SECONDS
+        answer=$(on_master salt --timeout=5 --no-color --out=txt "$1" \
+            cmd.run 'systemctl show --property=Job salt-minion.service' 2>&1) || true
+        [ "$answer" != "$1: Job=" ] || break
+        [ "$SECONDS" -lt "$end" ] || fail "The minion $1 does not answer its master." "$answer" \
             "Logs: journalctl --unit metalk8s-salt-master here, journalctl --unit salt-minion there."
-        tries=$((tries - 1))
-        answer=$(on_master salt --timeout=2 --no-color --out=txt "$1" \
-            cmd.run 'systemctl show --property=Job salt-minion.service' 2>&1) || sleep 1
+        sleep $((SECONDS - asked + 1))
     done
 }
 
