@@ -132,6 +132,12 @@ explain() {
     } >&2
 }
 
+# conclude TEXT: what all steps came to, for whoever watches and whoever reads the log.
+conclude() {
+    printf '%s\n' "$1"
+    log "$1"
+}
+
 #### Steps that several scripts have
 
 # installed_version: of the medium whose formulas this node was last brought in line with; nothing if of none.

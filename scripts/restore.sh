@@ -101,4 +101,4 @@ start restore
 step 'Verify the medium' verify_medium "$BASE_DIR" "$KEY"
 step 'Check the archive' check_backup "$BACKUP_FILE"
 step 'Unpack it' unpack_backup "$BACKUP_FILE"
-printf 'The backup is unpacked. Now run: %s/bootstrap.sh%s\n' "$BASE_DIR" "${KEY:+ --key $KEY}"
+conclude "The backup is unpacked. Now run: $BASE_DIR/bootstrap.sh${KEY:+ --key $KEY}"
