@@ -464,12 +464,6 @@ def _make_unreadable(path: pathlib.Path) -> None:
     path.chmod(0)
 
 
-def _make_folder(path: pathlib.Path) -> None:
-    path.unlink()
-    path.mkdir()
-    (path / "file").write_text("")
-
-
 @pytest.mark.parametrize("harm", [_damage, _truncate, _make_unreadable])
 def test_bad_store_entry_never_ships_and_heals(site: conftest.Small, harm: Callable[[pathlib.Path], None]) -> None:
     """Even if everything but the ISO is up to date: damage is refused once, what cannot be read is pulled at once."""
