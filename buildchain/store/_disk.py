@@ -19,6 +19,7 @@ _BAD = {errno.EROFS, errno.EIO}
 
 HINT_FULL = "Free some space, or set STORE in .env to a folder on a larger disk, and run the same command again."
 _HINT_FOLDER = "Set STORE in .env to a folder that you may write to."
+_HINT_NO_FOLDER = "A file belongs there: remove this folder, and run the same command again."
 _HINT_READ = "Check the disk, delete this file and run ./doit.sh again."
 
 
@@ -61,6 +62,8 @@ def writing(root: pathlib.Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in FULL:
             raise errors.StoreError(str(root), f"the disk is full ({error.strerror})", HINT_FULL) from error
+        if isinstance(error, IsADirectoryError) and error.filename2:
+            raise errors.StoreError(str(error.filename2), "is a folder", _HINT_NO_FOLDER) from error
         is_ours = str(error.filename).startswith(str(root)) if error.filename else error.errno in _BAD
         if is_ours:
             raise errors.StoreError(str(error.filename or root), str(error.strerror), _HINT_FOLDER) from error

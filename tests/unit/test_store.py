@@ -81,6 +81,17 @@ with shelf.partial(digest.Digest.of_bytes(b"part")) as stream:
     assert mode(shelf.root / "x") == 0o555
 
 
+def test_a_folder_in_place_of_a_file_is_named(tmp_path: pathlib.Path) -> None:
+    shelf = store.Store(tmp_path / "store")
+    path = shelf.path(shelf.add_bytes(b"text").digest)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(errors.StoreError, match=rf"^{path}: is a folder\nA file belongs there: remove this folder"):
+        shelf.add_bytes(b"text")
+    path.rmdir()
+    assert shelf.has(shelf.add_bytes(b"text"))
+
+
 def test_a_folder_that_is_there_keeps_its_mode(tmp_path: pathlib.Path) -> None:
     (tmp_path / "private").mkdir(mode=0o700)
     store.Store(tmp_path / "private").add_bytes(CONTENT)
